@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Look at a config's data: `python -m perceiver_jax.check_data --config=configs/modelnet40.py [--output_dir=DIR]`.
+
+Prints shapes, types, ranges and class counts of every split and draws a sheet of samples as the model sees them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from perceiver_jax import command_line
+from perceiver_jax.errors import ConfigError
+
+OUTPUT_DIR = flags.DEFINE_string("output_dir", ".", "where samples.png goes")
+NUM_SAMPLES = flags.DEFINE_integer("num_samples", 20, "pictures on the sheet", lower_bound=1)
+CHECKED = 256
+"""Examples of a split that are read for the ranges."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Checks the data of --config."""
+    from perceiver_jax import config as configs
+    from perceiver_jax import experiment
+
+    if flags.FLAGS.config is None:
+        raise ConfigError("--config is missing. Try --config=configs/solids.py.")
+    source = experiment.build_source(configs.to_dict(flags.FLAGS.config))
+    for split in source.splits:
+        _print_split(source, split)
+    _print_classes(source)
+    file = _draw(source)
+    print(f"samples: {file}")
+
+
+def _print_split(source, split: str) -> None:
+    count = source.num_examples(split)
+    ids = np.unique(np.linspace(0, count - 1, min(count, CHECKED)).astype(np.int64))
+    print(f"{split}: {count:,} examples ({len(ids)} read)")
+    for name, array in source.load(split, ids, None).items():
+        low, high = array.min(), array.max()
+        mean = "" if array.dtype.kind in "iu" else f", mean {array.mean():.4g}, std {array.std():.4g}"
+        print(f"  {name}: {tuple(array.shape[1:])} {array.dtype}, {low:.4g} to {high:.4g}{mean}")
+
+
+def _print_classes(source) -> None:
+    names = source.spec.class_names
+    if not names:
+        return
+    counts = {split: np.bincount(source.labels(split), minlength=len(names)) for split in source.splits}
+    print(f"{'class':<24}" + "".join(f"{split:>12}" for split in counts))
+    for index, name in enumerate(names):
+        print(f"{name:<24}" + "".join(f"{counts[split][index]:>12,}" for split in counts))
+
+
+def _draw(source) -> Path:
+    from PIL import Image
+
+    from perceiver_jax.figures.clouds import contact_sheet
+
+    count = source.num_examples("train")
+    ids = np.linspace(0, count - 1, min(NUM_SAMPLES.value, count)).astype(np.int64)
+    batch = source.load("train", ids, 0)
+    titles = [source.spec.class_names[label] for label in batch["label"]]
+    folder = Path(OUTPUT_DIR.value)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(contact_sheet(batch["points"], titles)).save(folder / "samples.png")
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written ({error.strerror}). Choose another with --output_dir.") from error
+    return folder / "samples.png"
+
+
+def run() -> None:
+    """The command."""
+    from ml_collections import config_flags
+
+    config_flags.DEFINE_config_file("config", None, "experiment: configs/NAME.py[:VARIANT,...]")
+    command_line.run(main)
+
+
+if __name__ == "__main__":
+    run()

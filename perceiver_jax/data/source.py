@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one interface every data set has. How to add one: CONTRIBUTING.md."""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from perceiver_jax.data.spec import Spec
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Examples by id, a whole batch at a time.
+
+    A source is built from fields alone, reads files at the first use, may be used from several threads, and pickles
+    without its arrays (data workers are spawned).
+    """
+
+    @property
+    def spec(self) -> Spec:
+        """Arrays of one example, class names, and what else a model is built from."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits with at least one example, e.g. ("train", "validation", "test")."""
+
+    def num_examples(self, split: str) -> int:
+        """Size of the split; ids run from 0."""
+
+    def load(self, split: str, ids: np.ndarray, epoch: int | None) -> dict[str, np.ndarray]:
+        """The examples `ids`, rows in that order, keys and types as in `spec.arrays`.
+
+        `epoch` None: as evaluated, without augmentation. Else augmented by numbers that follow from the source's seed,
+        the epoch and the example's id only, so that neither batch, nor process, nor worker changes an example.
+        """
+
+    def labels(self, split: str) -> np.ndarray:
+        """Class of every example of the split, int32."""

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a source says about its examples; the task, the model and every later command are built from it alone."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySpec:
+    """Shape and NumPy dtype name of one array of ONE example (no batch axis)."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    def __post_init__(self):
+        object.__setattr__(self, "shape", tuple(int(size) for size in self.shape))
+        object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """Arrays of an example by name, and the facts of the set that a model or a report needs.
+
+    `mean` and `std` are per channel, in the units of the raw input; `max_length` is the longest sequence of the set.
+    """
+
+    arrays: dict[str, ArraySpec]
+    class_names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    max_length: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able dict; `Spec.from_dict` gives back an equal Spec, also after a trip through JSON."""
+        fields = dataclasses.asdict(self)
+        fields["arrays"] = {
+            name: {"shape": list(array.shape), "dtype": array.dtype} for name, array in self.arrays.items()
+        }
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Spec":
+        """The Spec whose `to_dict` gave `fields`."""
+        arrays = {
+            name: ArraySpec(tuple(array["shape"]), array["dtype"]) for name, array in fields["arrays"].items()
+        }
+        rest = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        return cls(**{**rest, "arrays": arrays})

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train: `python -m perceiver_jax.main --config=configs/solids.py [--workdir=runs/solids] [--config.KEY=VALUE ...]`.
+
+The same command again goes on where the run stopped; on a finished run it says so. At the end the best checkpoint is
+evaluated on the test split.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from perceiver_jax import command_line
+from perceiver_jax.errors import ConfigError
+
+WORKDIR = flags.DEFINE_string("workdir", "", "run folder; default runs/CONFIG-VARIANT")
+ALLOW_CHANGES = flags.DEFINE_bool("allow_changes", False, "resume although the config changes what is computed")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Trains the experiment named by --config."""
+    from perceiver_jax import config as configs
+    from perceiver_jax.training.console import Console
+
+    if len(argv) > 1:
+        raise ConfigError(f"argument {argv[1]!r} is not a flag. Write --config.KEY=VALUE for a value of the config.")
+    if flags.FLAGS.config is None:
+        raise ConfigError("--config is missing. Try --config=configs/solids.py, which needs no download.")
+    config = configs.to_dict(flags.FLAGS.config)
+    workdir = Path(WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename)).absolute()
+    console = Console()
+    console.say(first_line(workdir))
+    train(config, workdir, console)
+
+
+def train(config: dict, workdir: Path, console) -> None:
+    """Trains, tests the best checkpoint, and says what to run next."""
+    from perceiver_jax import experiment, run_folder
+    from perceiver_jax.reports.results import print_results, write_results
+    from perceiver_jax.training.console import duration
+    from perceiver_jax.training.loop import train as run_loop
+
+    began = time.perf_counter()
+    training = experiment.build(config)
+    state = experiment.abstract_training_state(training)
+    run_folder.open_run(workdir, config, training, state, console, allow_changes=ALLOW_CHANGES.value)
+    history = run_loop(training, workdir, console)
+    finished = history[-1]["step"] if history else 0
+    run = experiment.load(workdir, "best")
+    done = workdir / "evaluation" / f"test-{run.step}" / "results.json"
+    if "test" in training.source.splits and not done.exists():
+        results = run.evaluate("test")
+        write_results(workdir, results)
+        print_results(results)
+    console.say(f"finished {finished} steps; this command took {duration(time.perf_counter() - began)}")
+    shown = workdir.relative_to(Path.cwd()) if workdir.is_relative_to(Path.cwd()) else workdir
+    console.say(f"run folder: {shown} (checkpoints, metrics.jsonl, evaluation/results.json, TensorBoard events)")
+    console.say(f"next: python -m perceiver_jax.evaluate --workdir={shown}")
+    console.say(f"      tensorboard --logdir {shown.parent}")
+
+
+def default_workdir(config_file: str) -> str:
+    """`configs/modelnet40.py:paper,tiny` -> `runs/modelnet40-paper-tiny`."""
+    file, _, variants = config_file.partition(":")
+    return "/".join(["runs", "-".join([Path(file).stem, *filter(None, variants.split(","))])])
+
+
+def first_line(workdir: Path) -> str:
+    """The config, the devices, the folder."""
+    import jax
+
+    device = jax.devices()[0]
+    return f"{flags.FLAGS['config'].config_filename} on {jax.device_count()} x {device.device_kind} in {workdir}"
+
+
+def run() -> None:
+    """The console script `perceiver-jax`."""
+    from ml_collections import config_flags
+
+    config_flags.DEFINE_config_file("config", None, "experiment: configs/NAME.py[:VARIANT,...]")
+    command_line.run(main, tune_process=True)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models: adapters of inputs, the Perceiver encoder, attention. They know nothing of data, metrics or training."""
+
+from collections.abc import Sequence
+
+STACK = "layers"  # name of every scanned stack of layers
+
+
+def stacked_axes(path: Sequence[str]) -> int:
+    """How many leading axes of the parameter at `path` count stacked layers: one for each "layers" on the way to it."""
+    return sum(part == STACK for part in path)

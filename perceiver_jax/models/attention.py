@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attention: `attend` on three paths, and the cross- and self-attention layers made of it (Jaegle et al. 2021, 3.1).
+
+The layers are the attention alone; norms, residuals and MLPs around it live in `perceiver`. All softmax is float32.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float
+
+from perceiver_jax.models.chunked import chunked_attend
+
+PATHS = ("auto", "dense", "fused", "chunked")
+CHUNK_SIZE = 1024
+CHUNKED_FROM = {"cpu": 1024}  # keys from which chunks pay, by backend; measured on CPU
+CHUNKED_FROM_ELSEWHERE = 16384  # where the scores of a dense path begin to fill an accelerator's memory
+MASKED = -1e30  # score of a masked key: finite, so that a row without keys has no NaN on its way to zero
+
+
+def cudnn_supports(backend: str, dtype: Any, head_dim: int) -> bool:
+    """Whether cuDNN's fused attention takes this: an NVIDIA GPU, half precision, heads of 8, 16, ... 128 channels."""
+    return backend == "gpu" and np.dtype(dtype).itemsize == 2 and head_dim % 8 == 0 and head_dim <= 128
+
+
+def resolve_path(path: str, *, backend: str, dtype: Any, length: int, head_dim: int) -> str:
+    """The path that `path` means for `length` keys: itself, or for "auto" the fastest known one.
+
+    auto is fused where cuDNN takes it, else chunked over long inputs (on CPU from 1,024 keys on), else dense.
+    """
+    if path not in PATHS:
+        raise ValueError(f"attention path {path!r} is unknown: expected one of {', '.join(PATHS)}.")
+    if path != "auto":
+        return path
+    if cudnn_supports(backend, dtype, head_dim):
+        return "fused"
+    return "chunked" if length >= CHUNKED_FROM.get(backend, CHUNKED_FROM_ELSEWHERE) else "dense"
+
+
+def attend(
+    query: Float[Array, "batch queries heads dim"],
+    key: Float[Array, "batch keys heads dim"],
+    value: Float[Array, "batch keys heads value_dim"],
+    mask: Bool[Array, "batch keys"] | None = None,
+    *,
+    path: str = "auto",
+    chunk_size: int = CHUNK_SIZE,
+) -> Float[Array, "batch queries heads value_dim"]:
+    """softmax(query key^T / sqrt(dim)) value over the real keys; zero, with zero gradients, where there is none.
+
+    Args:
+        query, key, value: projected inputs, heads apart. The fused path wants dim == value_dim.
+        mask: True marks a real key; None means all are.
+        path: "dense" holds all scores; "fused" is jax.nn.dot_product_attention, by cuDNN where it can;
+            "chunked" goes over `chunk_size` keys at a time and recomputes scores backward; "auto": see `resolve_path`.
+        chunk_size: keys a chunk.
+    Raises:
+        ValueError: an unknown path.
+    """
+    backend, head_dim = jax.default_backend(), query.shape[-1]
+    path = resolve_path(path, backend=backend, dtype=query.dtype, length=key.shape[1], head_dim=head_dim)
+    if path == "dense":
+        return _dense(query, key, value, mask)
+    if path == "fused":
+        implementation = "cudnn" if cudnn_supports(backend, query.dtype, head_dim) else "xla"
+        return _fused(query, key, value, mask, implementation)
+    return chunked_attend(query, key, value, mask, chunk_size)
+
+
+def attention_weights(
+    query: Float[Array, "batch queries heads dim"],
+    key: Float[Array, "batch keys heads dim"],
+    mask: Bool[Array, "batch keys"] | None = None,
+) -> Float[Array, "batch heads queries keys"]:
+    """The float32 softmax over keys that `attend` weighs the values with; a row without real keys is all zero."""
+    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
+    scores = scores * query.shape[-1] ** -0.5
+    if mask is None:
+        return jax.nn.softmax(scores)
+    mask = mask[:, None, None, :]
+    return jnp.where(mask, jax.nn.softmax(jnp.where(mask, scores, MASKED)), 0)
+
+
+def _dense(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
+    weights = attention_weights(query, key, mask).astype(value.dtype)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
+
+
+def _fused(query: Array, key: Array, value: Array, mask: Array | None, implementation: str) -> Array:
+    if mask is None:
+        return jax.nn.dot_product_attention(query, key, value, implementation=implementation)
+    heads = jnp.broadcast_to(mask[:, None, None, :], (mask.shape[0], 1, query.shape[1], mask.shape[1]))
+    attended = jax.nn.dot_product_attention(query, key, value, mask=heads, implementation=implementation)
+    return jnp.where(mask.any(1)[:, None, None, None], attended, 0)
+
+
+class Projection(nn.Module):
+    """Kernel and bias of a dense layer, handed out unapplied so that several can be merged or folded into one GEMM."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, channels: int) -> tuple[Float[Array, "channels features"], Float[Array, "features"]]:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (channels, self.features), jnp.float32)
+        return kernel, self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+
+
+class KeysValues(NamedTuple):
+    """Projected inputs of a cross-attention, shared by every stage that attends with the same weights."""
+
+    key: Float[Array, "batch length heads dim"]
+    value: Float[Array, "batch length heads dim"]
+
+
+class InputProjection(nn.Module):
+    """Layer norm's scale and bias, then keys and values, of inputs that are already normalised.
+
+    Scale and bias are folded into the kernels: their gradients then cost no product over the inputs.
+    `width` None means the channels of the inputs.
+    """
+
+    num_heads: int
+    width: int | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, normalized: Float[Array, "batch length channels"]) -> KeysValues:
+        channels = normalized.shape[-1]
+        width = self.width or channels
+        scale, offset = NormParameters(name="norm")(channels)
+        return KeysValues(*(self._project(normalized, name, width, scale, offset) for name in ("key", "value")))
+
+    def _project(self, normalized: Array, name: str, width: int, scale: Array, offset: Array) -> Array:
+        kernel, bias = Projection(width, name=name)(normalized.shape[-1])
+        folded, bias = scale[:, None] * kernel, offset @ kernel + bias
+        projected = normalized.astype(self.dtype) @ folded.astype(self.dtype) + bias.astype(self.dtype)
+        return split_heads(projected, self.num_heads)
+
+
+class NormParameters(nn.Module):
+    """Scale and bias of a layer norm, unapplied."""
+
+    @nn.compact
+    def __call__(self, channels: int) -> tuple[Float[Array, "channels"], Float[Array, "channels"]]:
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+        return scale, self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of latents to keys and values projected before."""
+
+    attention_path: str = "auto"
+    chunk_size: int = CHUNK_SIZE
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        latents: Float[Array, "batch num_latents latent_dim"],
+        inputs: KeysValues,
+        mask: Bool[Array, "batch length"] | None = None,
+    ) -> Float[Array, "batch num_latents latent_dim"]:
+        heads, dim = inputs.key.shape[-2:]
+        query = nn.Dense(heads * dim, dtype=self.dtype, name="query")(latents)
+        query = split_heads(query, heads)
+        attended = attend(query, *inputs, mask, path=self.attention_path, chunk_size=self.chunk_size)
+        return nn.Dense(latents.shape[-1], dtype=self.dtype, name="out")(merge_heads(attended))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention; query, key and value are separate parameters applied as one product."""
+
+    num_heads: int
+    attention_path: str = "auto"
+    chunk_size: int = CHUNK_SIZE
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "batch length channels"]) -> Float[Array, "batch length channels"]:
+        width = inputs.shape[-1]
+        kernels, biases = zip(*(Projection(width, name=name)(width) for name in ("query", "key", "value")), strict=True)
+        kernel, bias = jnp.concatenate(kernels, 1).astype(self.dtype), jnp.concatenate(biases).astype(self.dtype)
+        merged = inputs.astype(self.dtype) @ kernel + bias
+        query, key, value = (split_heads(part, self.num_heads) for part in jnp.split(merged, 3, axis=-1))
+        attended = attend(query, key, value, path=self.attention_path, chunk_size=self.chunk_size)
+        return nn.Dense(width, dtype=self.dtype, name="out")(merge_heads(attended))
+
+
+class MLP(nn.Module):
+    """Linear, GELU, Linear. The tanh approximation of GELU is DeepMind's; `exact_gelu` is that of most other libraries."""
+
+    widening_factor: int = 1
+    exact_gelu: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, inputs: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+        dense = functools.partial(nn.Dense, dtype=self.dtype)
+        hidden = dense(self.widening_factor * inputs.shape[-1], name="hidden")(inputs)
+        return dense(inputs.shape[-1], name="out")(nn.gelu(hidden, approximate=not self.exact_gelu))
+
+
+def split_heads(
+    merged: Float[Array, "batch length channels"], num_heads: int
+) -> Float[Array, "batch length heads dim"]:
+    """Cut the channels into heads, head-major."""
+    return merged.reshape(*merged.shape[:-1], num_heads, -1)
+
+
+def merge_heads(heads: Float[Array, "batch length heads dim"]) -> Float[Array, "batch length channels"]:
+    """Undo `split_heads`."""
+    return heads.reshape(*heads.shape[:-2], -1)

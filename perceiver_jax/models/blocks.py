@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Perceiver's building blocks: a cross-attend, a self-attention layer, a scanned block of them (Jaegle et al. 2021, 3.1).
+
+Pre-norm with residuals, no last norm, layer norm with epsilon 1e-5 in float32, as in DeepMind's code. Here too lie the two
+transformations used on them: `repeat` (the same weights again, by scan) and `rematerialize`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float
+
+from perceiver_jax.models.attention import MLP, CrossAttention, InputProjection, KeysValues, SelfAttention
+
+LAYER_NORM_EPSILON = 1e-5
+
+Latents = Float[Array, "batch num_latents latent_dim"]
+
+
+def layer_norm(dtype: Any, name: str | None = None) -> nn.LayerNorm:
+    """Statistics in float32, result in `dtype`. linen's default fast variance: any other doubles XLA's work on CPU."""
+    return nn.LayerNorm(LAYER_NORM_EPSILON, dtype=dtype, name=name)
+
+
+def normalize(inputs: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+    """A layer norm without scale and bias, in float32."""
+    inputs = inputs.astype(jnp.float32)
+    norm = nn.LayerNorm(LAYER_NORM_EPSILON, use_bias=False, use_scale=False, parent=None)
+    return norm.apply({}, inputs)
+
+
+def rematerialize(function: Callable, remat: bool) -> Callable:
+    """`function(module, ...)`, keeping only its arguments for the backward pass if `remat`."""
+    return nn.remat(function, prevent_cse=False) if remat else function
+
+
+def repeat(step: Callable, times: int, module: nn.Module, latents: Latents, *constants: Any) -> Latents:
+    """Apply `step(module, latents, *constants)` `times` times with the same weights, compiled once."""
+    if times == 1:
+        return step(module, latents, *constants)
+    scan = nn.scan(
+        lambda module, latents, *constants: (step(module, latents, *constants), None),
+        variable_broadcast="params",
+        split_rngs={"params": False, "dropout": True},
+        in_axes=nn.broadcast,
+        length=times,
+    )
+    return scan(module, latents, *constants)[0]
+
+
+class CrossAttend(nn.Module):
+    """x + attention(LN(x), LN(inputs)), then x + MLP(LN(x)); `project` gives the attention its inputs."""
+
+    num_heads: int
+    width: int | None
+    widening_factor: int
+    exact_gelu: bool
+    dropout_rate: float
+    attention_path: str
+    chunk_size: int
+    dtype: Any
+
+    def setup(self):
+        self.inputs = InputProjection(self.num_heads, self.width, dtype=self.dtype)
+        self.norm = layer_norm(self.dtype)
+        self.attention = CrossAttention(self.attention_path, self.chunk_size, dtype=self.dtype)
+        self.mlp_norm = layer_norm(self.dtype)
+        self.mlp = MLP(self.widening_factor, self.exact_gelu, dtype=self.dtype)
+        self.dropout = nn.Dropout(self.dropout_rate)
+
+    def project(self, normalized: Float[Array, "batch length channels"]) -> KeysValues:
+        """Keys and values of inputs normalised to mean 0 and variance 1."""
+        return self.inputs(normalized)
+
+    def __call__(
+        self, latents: Latents, inputs: KeysValues, mask: Bool[Array, "batch length"] | None, train: bool
+    ) -> Latents:
+        attended = self.attention(self.norm(latents), inputs, mask)
+        latents = latents + self.dropout(attended, deterministic=not train)
+        return latents + self.dropout(self.mlp(self.mlp_norm(latents)), deterministic=not train)
+
+
+class SelfAttend(nn.Module):
+    """x + attention(LN(x)), then x + MLP(LN(x))."""
+
+    num_heads: int
+    widening_factor: int
+    exact_gelu: bool
+    dropout_rate: float
+    attention_path: str
+    chunk_size: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, latents: Latents, train: bool) -> Latents:
+        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        attention = SelfAttention(self.num_heads, self.attention_path, self.chunk_size, dtype=self.dtype, name="attention")
+        mlp = MLP(self.widening_factor, self.exact_gelu, dtype=self.dtype, name="mlp")
+        latents = latents + dropout(attention(layer_norm(self.dtype, "norm")(latents)))
+        return latents + dropout(mlp(layer_norm(self.dtype, "mlp_norm")(latents)))
+
+
+class LatentBlock(nn.Module):
+    """`num_layers` self-attention layers by scan; parameters under "layers" with the layer as leading axis."""
+
+    num_layers: int
+    layers: nn.Module
+    remat: bool
+
+    def __call__(self, latents: Latents, train: bool) -> Latents:
+        def step(layer, latents, _):
+            return rematerialize(lambda layer, latents: layer(latents, train), self.remat)(layer, latents), None
+
+        scan = nn.scan(
+            step,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            length=self.num_layers,
+        )
+        return scan(self.layers, latents, None)[0]

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Floating-point operations of a Perceiver by formula, a multiply and an add counted apart.
+
+Only matrix products are counted, and only those that are needed: keys and values of an input that is attended to again
+with the same weights are projected once. XLA's own count is no substitute, since it counts the body of a scan once.
+"""
+
+from perceiver_jax.models.perceiver import Perceiver, PerceiverEncoder
+
+
+def encoder_flops(encoder: PerceiverEncoder, length: int, channels: int) -> tuple[float, float]:
+    """FLOPs of one forward pass for one example: (projection of the inputs to keys and values, everything else)."""
+    num, dim = encoder.num_latents, encoder.latent_dim
+    width = dim if encoder.cross_attend_width == "latents" else channels
+    distinct = {"all": 1, "after_first": min(2, encoder.num_cross_attends), "none": encoder.num_cross_attends}
+    projection = distinct[encoder.share_cross_attends] * 4 * length * channels * width
+    cross = 4 * num * dim * width + 4 * num * length * width + 4 * encoder.cross_attend_widening_factor * num * dim**2
+    layer = 8 * num * dim**2 + 4 * num**2 * dim + 4 * encoder.self_attend_widening_factor * num * dim**2
+    layers = encoder.num_blocks * encoder.num_self_attends_per_block
+    return float(projection), float(encoder.num_cross_attends * cross + layers * layer)
+
+
+def training_flops(model: Perceiver, length: int, channels: int) -> float:
+    """FLOPs of a training step for one example: the backward pass costs twice the forward one, but the inputs themselves
+    need no gradient.
+
+    Args:
+        length, channels: of what the adapter gives to the encoder.
+    """
+    projection, rest = encoder_flops(model.encoder, length, channels)
+    head = 2.0 * model.encoder.latent_dim * model.num_classes
+    return 2 * projection + 3 * (rest + head)

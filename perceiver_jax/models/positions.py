@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Position encodings: Fourier features of coordinates, and a learned table (Jaegle et al. 2021, section 3.2).
+
+Both modules share one interface, coordinates "... length dims" -> "... length channels", so that an adapter takes either.
+How the coordinates of an input come about (its own, a grid, an index) is the adapter's business.
+"""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+LATENT_STDDEV = 0.02  # of learned positions and latents: truncated normal, as published
+
+
+def grid_positions(shape: Sequence[int]) -> Float[Array, "..."]:
+    """Coordinates (*shape, len(shape)) of a regular grid: -1 to 1 inclusive along each axis, row first."""
+    axes = [jnp.linspace(-1.0, 1.0, size, dtype=jnp.float32) for size in shape]
+    return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1)
+
+
+def fourier_features(
+    coordinates: Float[Array, "*batch dims"],
+    num_bands: int,
+    max_resolution: float | Sequence[float],
+    include_positions: bool = True,
+) -> Float[Array, "*batch channels"]:
+    """Sines and cosines of the coordinates in `num_bands` frequencies per dimension, in float32.
+
+    The frequencies are linearly spaced from 1 to max_resolution / 2 inclusive; features are sin(pi f x) and cos(pi f x).
+    The channels are [coordinates | all sines | all cosines], sines and cosines by dimension, then by band.
+
+    Args:
+        coordinates: positions, usually in [-1, 1].
+        num_bands: frequencies per dimension.
+        max_resolution: sampling rate, one for all dimensions or one each; the top band is half of it (Nyquist).
+        include_positions: put the raw coordinates first.
+    Raises:
+        ValueError: max_resolution has neither one value nor one for each dimension.
+    """
+    dims = coordinates.shape[-1]
+    resolutions = jnp.asarray(max_resolution, jnp.float32)
+    if resolutions.size not in (1, dims):
+        raise ValueError(
+            f"max_resolution has {resolutions.size} values: expected 1 or {dims}, one for each coordinate of "
+            f"{coordinates.shape}. Give one number or {dims} of them."
+        )
+    resolutions = jnp.broadcast_to(resolutions.reshape(-1), (dims,))
+    coordinates = coordinates.astype(jnp.float32)
+    bands = jnp.linspace(jnp.ones(dims), resolutions / 2, num_bands, axis=-1, dtype=jnp.float32)
+    phases = jnp.pi * coordinates[..., None] * bands
+    phases = phases.reshape(*coordinates.shape[:-1], dims * num_bands)
+    raw = [coordinates] if include_positions else []
+    return jnp.concatenate([*raw, jnp.sin(phases), jnp.cos(phases)], axis=-1)
+
+
+class FourierPositions(nn.Module):
+    """Fourier features without parameters; 2 * dims * fourier_bands channels, and dims more with the raw positions."""
+
+    fourier_bands: int
+    max_resolution: float | Sequence[float]
+    include_positions: bool = True
+
+    def __call__(self, coordinates: Float[Array, "*batch length dims"]) -> Float[Array, "*batch length channels"]:
+        return fourier_features(coordinates, self.fourier_bands, self.max_resolution, self.include_positions)
+
+
+class LearnedPositions(nn.Module):
+    """A trainable row for each index; reads nothing of the coordinates but how many there are."""
+
+    length: int
+    dim: int
+
+    @nn.compact
+    def __call__(self, coordinates: Float[Array, "*batch length dims"]) -> Float[Array, "*batch length channels"]:
+        if coordinates.shape[-2] != self.length:
+            raise ValueError(
+                f"learned positions are for length {self.length}: got an input of length {coordinates.shape[-2]}. "
+                "Set length to the longest input, or use Fourier positions."
+            )
+        table = self.param(
+            "table", nn.initializers.truncated_normal(LATENT_STDDEV), (self.length, self.dim), jnp.float32
+        )
+        return jnp.broadcast_to(table, (*coordinates.shape[:-2], self.length, self.dim))

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The results of an evaluation: as files in the run folder, and as a table on the terminal."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+
+def write_results(workdir: Path, results: dict[str, Any]) -> Path:
+    """Writes `evaluation/SPLIT-STEP/results.json` and makes `evaluation/results.json` its copy; both atomically."""
+    folder = workdir / "evaluation" / f"{results['split']}-{results['step']}"
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "results.json.partial"
+    partial.write_text(json.dumps(results, indent=1))
+    os.replace(partial, folder / "results.json")
+    copy = workdir / "evaluation" / "results.json.partial"
+    shutil.copyfile(folder / "results.json", copy)
+    os.replace(copy, workdir / "evaluation" / "results.json")
+    return folder / "results.json"
+
+
+def print_results(results: dict[str, Any], *, max_classes: int = 60) -> None:
+    """A table of the metrics, and one line per class where there are classes."""
+    console = Console(highlight=False)
+    title = f"{results['split']}: {results['num_examples']:,} examples, checkpoint of step {results['step']}"
+    table = Table("metric", "value", title=title, box=SIMPLE_HEAD, title_justify="left")
+    for name, value in results.items():
+        if isinstance(value, float):
+            table.add_row(name, f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f}")
+    console.print(table)
+    per_class = results.get("per_class", {})
+    if not per_class or len(per_class) > max_classes:
+        return
+    classes = Table("class", "precision", "recall", "f1", "support", box=SIMPLE_HEAD)
+    for name, scores in per_class.items():
+        row = [f"{100 * scores[key]:.1f} %" for key in ("precision", "recall", "f1")]
+        classes.add_row(name, *row, str(scores["support"]))
+    console.print(classes)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a task is: the only thing the train step, the evaluation and the verbs know about what is being learned.
+
+A task names the model's arguments in a batch, a loss whose total is differentiated, and statistics that add up. A new
+capability is a new task; the train step does not change.
+"""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, PRNGKeyArray
+
+from perceiver_jax.data.spec import Spec
+from perceiver_jax.metrics.statistics import Mean
+
+Batch = dict[str, Array]
+Variables = dict[str, Any]
+Rngs = dict[str, PRNGKeyArray]
+
+
+class Aux(NamedTuple):
+    """What a loss gives beside itself.
+
+    Attributes:
+        stats: additive over batches (`Mean`, confusion matrices, counts): logged and summarised.
+        sums: additive over micro-batches: what `Task.advance` needs; empty for most tasks.
+    """
+
+    stats: dict[str, Any]
+    sums: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """A model and what to do with it. Required: `inputs`, `loss`, `predict`; the rest has defaults."""
+
+    model: nn.Module
+    rng_streams: ClassVar[tuple[str, ...]] = ("dropout",)
+
+    def inputs(self, batch: Batch) -> dict[str, Array]:
+        """The model's arguments in a batch."""
+        raise NotImplementedError
+
+    def loss(self, variables: Variables, batch: Batch, rngs: Rngs, *, train: bool) -> tuple[Mean, Aux]:
+        """The loss, whose `total` is differentiated and divided once by the summed `weight`; pure."""
+        raise NotImplementedError
+
+    def predict(self, variables: Variables, batch: Batch, rngs: Rngs) -> dict[str, Array]:
+        """One row per example."""
+        raise NotImplementedError
+
+    def init(self, rng: PRNGKeyArray, spec: Spec) -> Variables:
+        """The model's variables, from the shapes of the data alone."""
+        return self.model.init(rng, **self.inputs(zeros_batch(spec)))
+
+    def advance(self, extra: Variables, sums: dict[str, Any], rng: PRNGKeyArray) -> Variables:
+        """The next value of everything that is neither parameter nor optimizer state (codebooks, batch statistics)."""
+        return extra
+
+    def evaluate(self, variables: Variables, batch: Batch, rngs: Rngs) -> dict[str, Any]:
+        """Statistics of one evaluation batch."""
+        return self.loss(variables, batch, rngs, train=False)[1].stats
+
+    def summarize(self, stats: dict[str, Any]) -> dict[str, float]:
+        """The numbers to log: total / weight of every `Mean`."""
+        return {name: value.value() for name, value in stats.items() if isinstance(value, Mean)}
+
+    def results(self, stats: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
+        """What an evaluation reports beyond `summarize`, JSON-able."""
+        return {}
+
+    def flops(self, spec: Spec) -> float | None:
+        """FLOPs of a training step for one example, by formula; None where there is no formula."""
+        return None
+
+    def visualize(self, predictions: dict[str, Array], batch: Batch) -> dict[str, Any]:
+        """name -> image, drawn on the host."""
+        return {}
+
+
+def zeros_batch(spec: Spec, batch_size: int = 1) -> Batch:
+    """A batch of zeros of the spec's shapes, with the `weight` and `id` that every batch has."""
+    batch = {name: jnp.zeros((batch_size, *array.shape), array.dtype) for name, array in spec.arrays.items()}
+    return batch | {"weight": jnp.ones(batch_size, jnp.float32), "id": jnp.zeros(batch_size, jnp.int32)}

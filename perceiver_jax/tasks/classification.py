@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One label per example: cross-entropy, accuracy, top-5 accuracy and the confusion matrix."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from perceiver_jax.data.spec import Spec
+from perceiver_jax.metrics.losses import cross_entropy, in_top_k
+from perceiver_jax.metrics.statistics import Mean, confusion_matrix, per_class_scores
+from perceiver_jax.models.flops import training_flops
+from perceiver_jax.models.perceiver import Perceiver
+from perceiver_jax.tasks.base import Aux, Batch, Rngs, Task, Variables, zeros_batch
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classification(Task):
+    """Classification by a model that maps `inputs` (and `mask`, where the batch has one) to logits.
+
+    Attributes:
+        input_name: the array of the batch that the model reads (`points`, `image`, `sequence`).
+        num_classes: labels are in [0, num_classes).
+        label_smoothing: share of the target spread over all classes, in training only.
+    """
+
+    input_name: str
+    num_classes: int
+    label_smoothing: float = 0.0
+
+    def inputs(self, batch: Batch) -> dict[str, Array]:
+        """`inputs` and, where lengths vary, `mask`."""
+        arguments = {"inputs": batch[self.input_name]}
+        return arguments | ({"mask": batch["mask"]} if "mask" in batch else {})
+
+    def loss(self, variables: Variables, batch: Batch, rngs: Rngs, *, train: bool) -> tuple[Mean, Aux]:
+        """Weighted cross-entropy."""
+        logits = self.model.apply(variables, **self.inputs(batch), train=train, rngs=rngs)
+        return self._score(logits, batch, self.label_smoothing if train else 0.0)
+
+    def _score(self, logits: Array, batch: Batch, label_smoothing: float) -> tuple[Mean, Aux]:
+        labels, weight = batch["label"], batch["weight"]
+        loss = Mean.of(cross_entropy(logits, labels, label_smoothing), weight)
+        accuracy = Mean.of(in_top_k(logits, labels, 1).astype(jnp.float32), weight)
+        top5 = Mean.of(in_top_k(logits, labels, min(5, self.num_classes)).astype(jnp.float32), weight)
+        return loss, Aux({"loss": loss, "accuracy": accuracy, "top5_accuracy": top5}, {})
+
+    def evaluate(self, variables: Variables, batch: Batch, rngs: Rngs) -> dict[str, Any]:
+        """The training statistics and the confusion matrix."""
+        logits = self.model.apply(variables, **self.inputs(batch), train=False, rngs=rngs)
+        stats = self._score(logits, batch, 0.0)[1].stats
+        predicted = jnp.argmax(logits, axis=-1)
+        return stats | {"confusion": confusion_matrix(batch["label"], predicted, batch["weight"], self.num_classes)}
+
+    def predict(self, variables: Variables, batch: Batch, rngs: Rngs) -> dict[str, Array]:
+        """`logits` and `probabilities`."""
+        logits = self.model.apply(variables, **self.inputs(batch), train=False, rngs=rngs)
+        return {"logits": logits, "probabilities": jax.nn.softmax(logits.astype(jnp.float32))}
+
+    def flops(self, spec: Spec) -> float | None:
+        """By the Perceiver's formula; None for another model."""
+        if not isinstance(self.model, Perceiver):
+            return None
+        inputs = zeros_batch(spec)[self.input_name]
+        adapted = jax.eval_shape(lambda x: self.model.adapter.init_with_output(jax.random.key(0), x)[0], inputs)
+        return training_flops(self.model, *adapted.shape[1:])
+
+    def results(self, stats: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
+        """`per_class` (precision, recall, f1, support) and the confusion matrix, rows the true class."""
+        confusion = np.asarray(stats["confusion"])
+        return {"per_class": per_class_scores(confusion, class_names), "confusion": confusion.astype(int).tolist()}

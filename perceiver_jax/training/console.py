@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person sees of a run: a progress bar on a terminal, plain lines elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PERCENT = ("accuracy",)
+SHOWN = ("loss", "accuracy", "top5_accuracy", "learning_rate", "examples_per_second")
+
+
+class Console:
+    """Prints lines, above the bar where there is one; `quiet` prints nothing (every process but the first)."""
+
+    def __init__(self, *, quiet: bool = False):
+        self._quiet = quiet
+        self._bar = None
+        self._task = None
+        self._terminal = sys.stdout.isatty() and not quiet
+
+    def say(self, line: str) -> None:
+        """One line."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.console.print(line, highlight=False, markup=False)
+        else:
+            print(line, flush=True)
+
+    @contextmanager
+    def progress(self, done: int, total: int) -> Iterator[None]:
+        """A bar over the steps of the run while the context is open."""
+        if not self._terminal:
+            yield
+            return
+        from rich import progress  # a fifth of a second that a piped run need not pay
+
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("eta"),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[note]}"),
+        )
+        with progress.Progress(*columns) as self._bar:
+            self._task = self._bar.add_task("training", total=total, completed=done, note="")
+            yield
+        self._bar = None
+
+    def advance(self, done: int) -> None:
+        """Moves the bar to `done` steps."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done)
+
+    def metrics(self, step: int, total: int, epoch: float, name: str, values: dict[str, float]) -> None:
+        """One line of metrics, and the bar's note."""
+        parts = [format_metric(key, values[key]) for key in SHOWN if key in values]
+        self.say(f"step {step:>6}/{total}  epoch {epoch:6.1f}  {name:<10}  " + "  ".join(parts))
+        if self._bar is not None and name == "train":
+            self._bar.update(self._task, note=format_metric("loss", values.get("loss", float("nan"))))
+
+
+def format_metric(name: str, value: float) -> str:
+    """`accuracy 93.21 %`, `loss 0.1234`, `learning_rate 1.00e-03`."""
+    if name.endswith(PERCENT):
+        return f"{name} {100 * value:.2f} %"
+    if name == "learning_rate":
+        return f"lr {value:.2e}"
+    if name == "examples_per_second":
+        return f"{value:,.0f} examples/s"
+    return f"{name} {value:.4f}"
+
+
+def duration(seconds: float) -> str:
+    """`1 h 02 min`, `3 min 05 s`, `42 s`."""
+    seconds = round(seconds)
+    if seconds >= 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    return f"{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{seconds} s"

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop: batches in, steps taken, and at a step in this order: update, log, evaluate, controls, save.
+
+It knows no task. The same call resumes: the newest promised checkpoint is taken up with its open logging window, its
+controls and what was due and not done.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from perceiver_jax.data.pipeline import evaluation_batches, train_batches
+from perceiver_jax.data.plan import Plan
+from perceiver_jax.errors import Retry
+from perceiver_jax.training.cadence import every
+from perceiver_jax.training.checkpoint import Checkpoints
+from perceiver_jax.training.console import Console, duration
+from perceiver_jax.training.evaluation import evaluate
+from perceiver_jax.training.meter import Meter, NonFiniteError
+from perceiver_jax.training.preemption import Preemption
+from perceiver_jax.training.settings import Training
+from perceiver_jax.training.sharding import put_batch
+from perceiver_jax.training.state import abstract_state, init_state, state_maker
+from perceiver_jax.training.step import make_evaluation_step, make_train_step
+from perceiver_jax.training.throughput import throughput
+from perceiver_jax.training.writers import Writers, count_lines, history
+
+EVALUATION_SEED = 0
+"""Of the random numbers in evaluation: the same for every run, so that runs compare."""
+
+
+def train(training: Training, workdir: Path, console: Console | None = None) -> list[dict[str, Any]]:
+    """Trains, or goes on training, in `workdir`.
+
+    Returns:
+        The history: one dict per line of `metrics.jsonl`, from the first step of the run.
+
+    Raises:
+        Retry: asked to stop by a signal; everything is saved.
+        NonFiniteError: too many non-finite steps; their example ids are in `non_finite.json`.
+    """
+    with Preemption() as preemption:
+        return _Loop(training, Path(workdir).absolute(), console or Console(quiet=True), preemption).run()
+
+
+class _Loop:
+    def __init__(self, training: Training, workdir: Path, console: Console, preemption: Preemption):
+        self.training, self.settings, self.mesh = training, training.settings, training.mesh
+        self.workdir, self.console, self.preemption = workdir, console, preemption
+        self.controls = training.controls
+        self.checkpoints = Checkpoints(
+            workdir / "checkpoints", keep_latest=self.settings.keep_latest, keep_every_steps=self.settings.keep_every
+        )
+        self.plan = Plan(training.source.num_examples("train"), self.settings.batch_size, self.settings.seed)
+        step = make_train_step(
+            training.task,
+            training.optimizer,
+            training.schedule,
+            seed=self.settings.seed,
+            micro_batches=self.settings.micro_batches,
+            ema_decay=self.settings.ema_decay,
+        )
+        self.train_step = jax.jit(step, donate_argnums=0)
+        self.evaluation_step = jax.jit(make_evaluation_step(training.task, seed=EVALUATION_SEED))
+        self.stopped = ""
+
+    def run(self) -> list[dict[str, Any]]:
+        progress = self._restore()
+        self.meter = Meter(self.settings.max_bad_steps, progress.get("window"))
+        self.stopped = progress.get("stopped", "")
+        done = int(self.state.step)
+        if done >= self.settings.num_steps or self.stopped:
+            self.checkpoints.close()
+            return history(self.workdir)
+        with Writers(self.workdir, start_step=done, keep_lines=progress.get("lines")) as self.writers:
+            try:
+                if progress.get("evaluation_due"):
+                    self._conclude(done, evaluation_due=True, promised=True)
+                self._steps(done)
+            except NonFiniteError as error:
+                (self.workdir / "non_finite.json").write_text(json.dumps({"examples": error.batches}))
+                raise
+            finally:
+                self.checkpoints.close()
+        return history(self.workdir)
+
+    def _restore(self) -> dict[str, Any]:
+        """Puts the newest promised state, or the first one, into `self.state`; returns its progress."""
+        make = state_maker(
+            self.training.task, self.training.optimizer, self.training.source.spec, ema=self.settings.ema_decay > 0
+        )
+        if self.checkpoints.latest() is None:
+            self.state = init_state(make, self.mesh, self.settings.seed)
+            self.console.say("starting at step 0: no checkpoint in this folder yet")
+            return {}
+        self.state, progress, step = self.checkpoints.restore(abstract_state(make, self.mesh), "latest")
+        self.console.say(f"resuming at step {step} of {self.settings.num_steps}")
+        return progress
+
+    def _steps(self, start: int) -> None:
+        s, total = self.settings, self.settings.num_steps
+        if self.stopped:
+            return
+        batches = train_batches(
+            self.training.source,
+            self.plan,
+            start_step=start,
+            num_steps=total,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            num_workers=s.num_workers,
+            prefetch=s.prefetch,
+        )
+        with batches, self.console.progress(start, total), jax.set_mesh(self.mesh):
+            for done in range(start + 1, total + 1):
+                self._profile(done)
+                self._one_step(batches, first=done == start + 1)
+                self.console.advance(done)
+                due = every(done, s.evaluate_every, total)
+                if every(done, s.log_every, total):
+                    self._log(done)
+                if self.preemption.requested:
+                    self._preempted(done, evaluation_due=due)
+                self._conclude(done, evaluation_due=due)
+                if self.stopped:
+                    self.console.say(self.stopped)
+                    return
+
+    def _one_step(self, batches, *, first: bool) -> None:
+        began = time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - began
+        self.state, report = self.train_step(self.state, put_batch(batch, self.mesh))
+        self.meter.push(report, batch["id"], 0.0 if first else waited)
+        if first:
+            jax.block_until_ready(report)
+            self.console.say(f"first step, compilation included: {duration(time.perf_counter() - began)}")
+            self.meter.restart_clock()
+
+    def _conclude(self, done: int, *, evaluation_due: bool, promised: bool = False) -> None:
+        """Evaluates, lets the controls decide and saves, each when it is due.
+
+        Args:
+            promised: this step is saved already, by a run that was stopped before it could evaluate.
+        """
+        s, score, improved = self.settings, None, False
+        if evaluation_due:
+            metrics = self._evaluate(done)
+            score, improved = self._decide(done, metrics)
+        if promised:
+            self.checkpoints.rescore(done, score)
+        elif improved or self.stopped or every(done, s.checkpoint_every, s.num_steps):
+            self._save(done, score)
+        self.meter.restart_clock()
+
+    def _evaluate(self, done: int) -> dict[str, float]:
+        s = self.settings
+        batches = evaluation_batches(
+            self.training.source,
+            "validation",
+            s.evaluation_batch_size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        with batches:
+            stats = evaluate(self.evaluation_step, self.state.variables(), batches, self.mesh)
+        metrics = self.training.task.summarize(stats)
+        self.writers.scalars(done, {f"validation/{name}": value for name, value in metrics.items()})
+        self.console.metrics(done, s.num_steps, done / s.steps_per_epoch, "validation", metrics)
+        return metrics
+
+    def _decide(self, done: int, metrics: dict[str, float]) -> tuple[float, bool]:
+        improved = self.controls.best.update(done, metrics)
+        if self.controls.plateau.update(metrics):
+            scale = self.controls.plateau.scale(float(self.state.lr_scale))
+            self.state = self.state.replace(lr_scale=jax.device_put(np.float32(scale), self.state.lr_scale.sharding))
+            self.console.say(f"step {done}: {self.controls.plateau.metric} has stopped improving; rate x {scale:g} from here")
+        if self.controls.early_stopping.update(metrics):
+            self.stopped = f"stopped early at step {done}: {self.controls.early_stopping.metric} has stopped improving"
+        return self.controls.best.score(metrics), improved
+
+    def _log(self, done: int) -> None:
+        stats, timing = self.meter.take()
+        metrics = self.training.task.summarize(stats) | {"learning_rate": self.meter.learning_rate}
+        metrics |= timing | throughput(self.settings.batch_size, timing["step_time"], self.training.flops_per_example)
+        self.writers.scalars(done, {f"train/{name}": value for name, value in metrics.items()})
+        epoch = done / self.settings.steps_per_epoch
+        self.console.metrics(done, self.settings.num_steps, epoch, "train", metrics)
+
+    def _save(self, done: int, score: float | None = None, **more: Any) -> None:
+        self.writers.flush()
+        progress = {
+            "controls": self.controls.state(),
+            "window": self.meter.state(),
+            "lines": count_lines(self.workdir),
+            "stopped": self.stopped,
+            **more,
+        }
+        self.checkpoints.save(done, self.state, progress, score)
+
+    def _preempted(self, done: int, *, evaluation_due: bool) -> None:
+        self._save(done, evaluation_due=evaluation_due)
+        self.checkpoints.wait()
+        raise Retry(f"preempted at step {done}, saved; run the same command to go on")
+
+    def _profile(self, done: int) -> None:
+        s = self.settings
+        if s.profile_steps and done == s.profile_start + 1:
+            jax.profiler.start_trace(str(self.workdir / "profile"))
+        if s.profile_steps and done == s.profile_start + s.profile_steps + 1:
+            jax.block_until_ready(self.state)
+            jax.profiler.stop_trace()
+            self.console.say(f"profile of {s.profile_steps} steps: tensorboard --logdir {self.workdir / 'profile'}")

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`manifest.json` of a checkpoint: size and SHA-256 of every file, shape and type of every array.
+
+Orbax reads flipped bytes without complaint, casts a wrong type silently and says of a truncated file only
+that an offset is out of range. The manifest closes these: its own hash stands in the ledger, and everything
+is checked before Orbax reads.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.training import parameter_paths
+
+NAME = "manifest.json"
+NUM_THREADS = 8
+MAX_NAMED = 4  # differences spelled out per kind
+
+Layout = Mapping[str, list]  # path -> [shape, dtype]
+
+
+def layout(state: Any) -> dict[str, list]:
+    """Path -> [shape, dtype] of every leaf; works on arrays, Python numbers and ShapeDtypeStructs."""
+    shapes = jax.tree_util.tree_leaves_with_path(jax.eval_shape(lambda tree: tree, state))
+    return {parameter_paths.join(path): [list(leaf.shape), leaf.dtype.name] for path, leaf in shapes}
+
+
+def write(folder: Path, arrays: Layout) -> str:
+    """Hashes all files below `folder`, syncs them, writes the manifest; returns the manifest's own hash."""
+    names = _files(folder)
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        described = pool.map(lambda name: _describe(folder / name, sync=True), names)
+        files = dict(zip(names, described, strict=True))
+    content = json.dumps({"files": files, "arrays": arrays}, indent=0).encode()
+    with open(folder / NAME, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    for directory in (folder.parent, folder, *(p for p in folder.rglob("*") if p.is_dir())):
+        _sync_directory(directory)
+    return hashlib.sha256(content).hexdigest()
+
+
+def find_damage(folder: Path, manifest_hash: str) -> str | None:
+    """What is wrong with the checkpoint in `folder`, naming a file, or None if every byte is as promised."""
+    if not folder.is_dir():
+        return f"{folder} is missing"
+    if not (folder / NAME).is_file():
+        return f"{folder / NAME} is missing"
+    content = (folder / NAME).read_bytes()
+    if hashlib.sha256(content).hexdigest() != manifest_hash:
+        return f"{folder / NAME} does not match the hash in committed.jsonl"
+    files = json.loads(content)["files"]
+    found = _files(folder)
+    with ThreadPoolExecutor(NUM_THREADS) as pool:
+        problems = pool.map(lambda name: _compare(folder / name, files.get(name)), sorted({*files, *found}))
+        return next((problem for problem in problems if problem), None)
+
+
+def read_layout(folder: Path) -> dict[str, list]:
+    """The arrays a verified checkpoint holds."""
+    return json.loads((folder / NAME).read_bytes())["arrays"]
+
+
+def check_layout(found: Layout, expected: Layout, where: str) -> None:
+    """Raises one ConfigError that lists how the arrays of a checkpoint differ from what the model needs."""
+    parts = {
+        "missing in the checkpoint": sorted(expected.keys() - found.keys()),
+        "not in the model": sorted(found.keys() - expected.keys()),
+    }
+    for kind, index in (("shape", 0), ("type", 1)):
+        parts[f"other {kind}"] = [
+            f"{path}: checkpoint {_text(found[path][index])}, model {_text(expected[path][index])}"
+            for path in sorted(found.keys() & expected.keys())
+            if list(found[path])[index] != list(expected[path])[index]
+        ]
+    problems = [f"{name} ({len(items)}): {_some(items)}" for name, items in parts.items() if items]
+    if problems:
+        raise ConfigError(
+            f"{where} does not fit the model: {'; '.join(problems)}. "
+            "Use the config it was trained with, or another workdir."
+        )
+
+
+def _some(items: list[str]) -> str:
+    rest = len(items) - MAX_NAMED
+    return ", ".join(items[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _text(value: list | str) -> str:
+    return value if isinstance(value, str) else f"({', '.join(map(str, value))})"
+
+
+def _files(folder: Path) -> list[str]:
+    """Relative names of all files but the manifest, sorted."""
+    return sorted(
+        str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir() and p != folder / NAME
+    )
+
+
+def _describe(path: Path, *, sync: bool = False) -> dict:
+    with open(path, "rb") as file:
+        if sync:
+            os.fsync(file.fileno())
+        return {
+            "size": os.fstat(file.fileno()).st_size,
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+        }
+
+
+def _compare(path: Path, promised: dict | None) -> str | None:
+    if promised is None:
+        return f"{path} was added"
+    if not path.is_file():
+        return f"{path} is missing"
+    try:
+        if (size := path.stat().st_size) != promised["size"]:
+            return f"{path} has {size} bytes instead of {promised['size']}"
+        return None if _describe(path) == promised else f"{path} does not match its sha256"
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+
+
+def _sync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run folder says of itself: the command, the code, the machine, the data's spec and the parameters."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from perceiver_jax.training.settings import Training
+from perceiver_jax.training.state import TrainState
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "clu", "numpy", "ml-collections")
+
+
+def run_record(training: Training, state: TrainState) -> dict[str, Any]:
+    """JSON-able facts about a run.
+
+    Args:
+        state: abstract or real; only shapes are read.
+    """
+    device = jax.devices()[0]
+    return {
+        "command": command(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "git": git_version(Path(__file__).parent),
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "host": platform.node(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "devices": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "processes": jax.process_count(),
+        "mesh": dict(training.mesh.shape),
+        "steps_per_epoch": training.settings.steps_per_epoch,
+        "num_steps": training.settings.num_steps,
+        "flops_per_example": training.flops_per_example,
+        "spec": training.source.spec.to_dict(),
+        "num_parameters": num_parameters(state.params),
+        "parameters": parameter_table(state.params),
+    }
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Writes atomically: a reader sees the old file or the new one."""
+    partial = file.with_name(file.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1))
+    os.replace(partial, file)
+
+
+def command() -> str:
+    """The command line that starts this run again."""
+    if sys.orig_argv[1:2] == ["-m"]:
+        return shlex.join(["python", *sys.orig_argv[1:]])
+    return shlex.join(sys.argv)
+
+
+def git_version(folder: Path) -> str:
+    """Commit of the checkout, with `-dirty` where files differ from it; empty outside a checkout."""
+    arguments = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(arguments, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def num_parameters(params: Any) -> int:
+    """Number of trainable values."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(params))
+
+
+def parameter_table(params: Any) -> list[dict[str, Any]]:
+    """One row per parameter: path, shape, dtype."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return [
+        {"path": jax.tree_util.keystr(path, simple=True, separator="/"), "shape": list(leaf.shape), "dtype": str(leaf.dtype)}
+        for path, leaf in leaves
+    ]
+
+
+def summary_table(params: Any, depth: int = 2) -> list[tuple[str, int]]:
+    """(module path, parameters in it), down to `depth` levels."""
+    counts: dict[str, int] = {}
+    for row in parameter_table(params):
+        module = "/".join(row["path"].split("/")[:depth])
+        counts[module] = counts.get(module, 0) + int(np.prod(row["shape"]))
+    return list(counts.items())

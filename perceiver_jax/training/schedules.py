@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Learning rates as functions of the step.
+
+A schedule is a pure, traceable function `rate(step) -> float32`. `step` counts from 0: `rate(s)` is the rate
+of the update that consumes batch s. Epochs may be fractional; an epoch boundary is the step `round(epochs *
+steps_per_epoch)`, and the step at a boundary already has the new rate.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from perceiver_jax.errors import ConfigError
+
+Schedule = Callable[[int | np.ndarray | jax.Array], jax.Array]
+NAMES = ("constant", "cosine", "flat_cosine", "multistep", "step")
+
+
+def make_schedule(
+    *,
+    name: str,
+    learning_rate: float,
+    num_steps: int,
+    steps_per_epoch: int,
+    warmup_epochs: float = 0,
+    warmup_steps: int = 0,
+    milestones: Sequence[float] = (),
+    gamma: float = 0.1,
+    step_epochs: float | None = None,
+    flat_epochs: float | None = None,
+    t_max_epochs: float | None = None,
+    eta_min: float = 0.0,
+) -> Schedule:
+    """Builds `rate(step)`; arguments that belong to another schedule are ignored.
+
+    Args:
+        name: `constant`; `multistep`: times `gamma` at each of `milestones`; `step`: times `gamma` every
+            `step_epochs`; `cosine`: half a cosine wave down from where the warm-up ends; `flat_cosine`: the
+            same, starting at `flat_epochs` (Perceiver IO on ImageNet: flat for 55 epochs, cosine over 55).
+        learning_rate: the highest rate.
+        num_steps: of the run.
+        steps_per_epoch: converts epochs into steps.
+        warmup_epochs: length W of a linear warm-up before any schedule: step s < W has the factor
+            (s + 1) / W, so that no step has rate zero and step W - 1 has the full rate.
+        warmup_steps: the same in steps, instead.
+        milestones: epochs, rising, counted from the start of the run, the warm-up included.
+        gamma: factor of `multistep` and `step`.
+        step_epochs: epochs between two drops of `step`.
+        flat_epochs: epoch at which `flat_cosine` begins to fall.
+        t_max_epochs: length of the cosine; the rate stays at `eta_min` after it. None is the rest of the run.
+        eta_min: rate at the end of the cosine.
+
+    Raises:
+        ConfigError: a value out of range; all of them in one message.
+    """
+    _check(locals())
+
+    def to_step(epochs):
+        return round(epochs * steps_per_epoch)
+
+    warmup = warmup_steps or to_step(warmup_epochs)
+    if warmup >= num_steps:
+        raise ConfigError(
+            f"a warm-up of {warmup} steps does not end within the run of {num_steps}. Shorten it."
+        )
+    if name == "constant":
+        schedule = _piecewise([], [learning_rate])
+    elif name == "multistep":
+        rates = [learning_rate * gamma**k for k in range(len(milestones) + 1)]
+        schedule = _piecewise([to_step(epoch) for epoch in milestones], rates)
+    elif name == "step":
+        count = math.ceil(num_steps / (step_epochs * steps_per_epoch))
+        rates = [learning_rate * gamma**k for k in range(count + 1)]
+        schedule = _piecewise([to_step(k * step_epochs) for k in range(1, count + 1)], rates)
+    else:
+        start = max(warmup, to_step(flat_epochs) if name == "flat_cosine" else 0)
+        length = num_steps - start if t_max_epochs is None else to_step(t_max_epochs)
+        schedule = _cosine(start, length, learning_rate, eta_min)
+    return _warmed_up(schedule, warmup) if warmup else schedule
+
+
+def _piecewise(boundaries: list[int], rates: list[float]) -> Schedule:
+    """rates[k] where k boundaries are at or below the step; a table, so every rate is the nearest float32."""
+    boundaries, rates = np.asarray(boundaries, np.int32), np.asarray(rates, np.float32)
+
+    def rate(step):
+        return jnp.asarray(rates)[jnp.searchsorted(jnp.asarray(boundaries), step, side="right")]
+
+    return rate
+
+
+def _cosine(start: int, length: int, high: float, low: float) -> Schedule:
+    def rate(step):
+        progress = jnp.clip(jnp.asarray(step - start, jnp.float32) / length, 0, 1)
+        return low + jnp.float32(high - low) * (1 + jnp.cos(jnp.pi * progress)) / 2
+
+    return rate
+
+
+def _warmed_up(schedule: Schedule, warmup: int) -> Schedule:
+    def rate(step):
+        return schedule(step) * jnp.minimum(jnp.asarray(step + 1, jnp.float32) / warmup, 1)
+
+    return rate
+
+
+def _check(given: dict) -> None:
+    """Raises one ConfigError that lists every value out of range."""
+    name, milestones = given["name"], [0, *given["milestones"]]
+    flat, flat_limit = given["flat_epochs"], given["num_steps"] / max(1, given["steps_per_epoch"])
+    rules = {  # argument: (is it in range, what was expected)
+        "name": (name in NAMES, f"one of {', '.join(NAMES)}"),
+        "learning_rate": (0 <= given["learning_rate"] < math.inf, "a finite number >= 0"),
+        "num_steps": (given["num_steps"] >= 1, ">= 1"),
+        "steps_per_epoch": (given["steps_per_epoch"] >= 1, ">= 1"),
+        "warmup_epochs": (given["warmup_epochs"] >= 0, ">= 0"),
+        "warmup_steps": (
+            given["warmup_steps"] == 0 or (given["warmup_steps"] > 0 and not given["warmup_epochs"]),
+            ">= 0, and 0 if warmup_epochs is set",
+        ),
+        "gamma": (0 < given["gamma"] < math.inf, "> 0"),
+        "eta_min": (0 <= given["eta_min"] <= given["learning_rate"], "between 0 and learning_rate"),
+        "milestones": (
+            name != "multistep" or (len(milestones) > 1 and all(a < b for a, b in pairwise(milestones))),
+            "at least one epoch > 0, in rising order",
+        ),
+        "step_epochs": (name != "step" or (given["step_epochs"] or 0) > 0, "> 0 for the step schedule"),
+        "flat_epochs": (
+            name != "flat_cosine" or (flat is not None and 0 <= flat < flat_limit),
+            "an epoch within the run for flat_cosine",
+        ),
+        "t_max_epochs": (given["t_max_epochs"] is None or given["t_max_epochs"] > 0, "> 0 or None"),
+    }
+    bad = [
+        f"{key}={given[key]!r}: expected {expected}" for key, (good, expected) in rules.items() if not good
+    ]
+    if bad:
+        raise ConfigError(f"schedule: {'; '.join(bad)}. Correct the config.")

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The mesh and every rule of what lies where on it. Models know no devices; only this file does.
+
+One mesh with the axes data, fsdp, sequence and tensor; any of them may be 1. The batch is split over data and fsdp.
+A parameter, its moments and its average are split over fsdp along their largest axis that divides; small ones are
+replicated, since gathering them costs more than storing them.
+"""
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.models import stacked_axes
+
+AXES = ("data", "fsdp", "sequence", "tensor")
+MIN_SHARDED_SIZE = 2**14
+"""Elements; a smaller parameter is replicated."""
+
+
+def make_mesh(*, data: int = -1, fsdp: int = 1, sequence: int = 1, tensor: int = 1) -> Mesh:
+    """The mesh over all devices of all processes; `data=-1` takes what the other axes leave."""
+    sizes, devices = [data, fsdp, sequence, tensor], jax.device_count()
+    rest = fsdp * sequence * tensor
+    if data == -1 and rest > 0 and devices % rest == 0:
+        sizes[0] = devices // rest
+    if min(sizes) < 1 or int(np.prod(sizes)) != devices:
+        asked = " x ".join(f"{axis}={size}" for axis, size in zip(AXES, (data, fsdp, sequence, tensor), strict=True))
+        raise ConfigError(f"mesh {asked} does not cover {devices} devices: their product must be {devices}, or data=-1.")
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Rows of a batch over data and fsdp."""
+    return NamedSharding(mesh, P(("data", "fsdp")))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same value everywhere."""
+    return NamedSharding(mesh, P())
+
+
+def batch_shards(mesh: Mesh) -> int:
+    """Into how many parts a batch is split."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def state_shardings(abstract_state, mesh: Mesh):
+    """A sharding for every leaf of a state, by its path and shape alone: moments lie where their parameter does."""
+
+    def leaf_sharding(path, leaf) -> NamedSharding:
+        skip = stacked_axes(tuple(_name(key) for key in path))
+        return NamedSharding(mesh, _partition(leaf.shape, skip, mesh.shape["fsdp"]))
+
+    return jax.tree_util.tree_map_with_path(leaf_sharding, abstract_state)
+
+
+def _partition(shape: tuple[int, ...], skip: int, fsdp: int) -> P:
+    """Splits the largest axis that divides; never a stacked layer axis, which a scan would gather at each iteration."""
+    candidates = [axis for axis in range(skip, len(shape)) if shape[axis] % fsdp == 0]
+    if fsdp == 1 or not candidates or np.prod(shape) < MIN_SHARDED_SIZE:
+        return P()
+    chosen = max(candidates, key=lambda axis: (shape[axis], axis))
+    return P(*(("fsdp" if axis == chosen else None) for axis in range(len(shape))))
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This process's rows of a batch as global arrays on the mesh."""
+    sharding = batch_sharding(mesh)
+    return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}
+
+
+def _name(key) -> str:
+    return str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a run: everything on the devices that the next step depends on."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+
+from perceiver_jax.data.spec import Spec
+from perceiver_jax.tasks.base import Task, Variables
+from perceiver_jax.training.sharding import state_shardings
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Attributes:
+    step: batches consumed; drives data, randomness and schedule.
+    extra: what is neither parameter nor optimizer state (codebooks, batch statistics).
+    ema: exponential moving average of the parameters; empty when not kept.
+    lr_scale: what the plateau control multiplies the schedule by.
+    bad_steps: non-finite steps in a row.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    opt_state: Any
+    extra: Any
+    ema: Any
+    lr_scale: Float[Array, ""]
+    bad_steps: Int[Array, ""]
+
+    def variables(self) -> Variables:
+        """What evaluation uses: the averaged parameters where there are any."""
+        return {"params": self.ema or self.params, **self.extra}
+
+
+def state_maker(
+    task: Task, optimizer: optax.GradientTransformation, spec: Spec, *, ema: bool
+) -> Callable[[Array], TrainState]:
+    """A pure function from a random key to the first state."""
+
+    def make(rng: Array) -> TrainState:
+        variables = dict(task.init(rng, spec))
+        params = variables.pop("params")
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=optimizer.init(params),
+            extra=variables,
+            ema=jax.tree.map(jnp.copy, params) if ema else {},
+            lr_scale=jnp.ones((), jnp.float32),
+            bad_steps=jnp.zeros((), jnp.int32),
+        )
+
+    return make
+
+
+def abstract_state(make: Callable[[Array], TrainState], mesh: Mesh) -> TrainState:
+    """Shapes, types and shardings of the state, without computing it: what a checkpoint is restored into."""
+    shapes = jax.eval_shape(make, jax.random.key(0))
+    shardings = state_shardings(shapes, mesh)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+
+def init_state(make: Callable[[Array], TrainState], mesh: Mesh, seed: int) -> TrainState:
+    """The first state, made where it will lie; the same bits on every mesh."""
+    shardings = jax.tree.map(lambda x: x.sharding, abstract_state(make, mesh))
+    with jax.set_mesh(mesh):
+        return jax.jit(make, out_shardings=shardings)(jax.random.key(seed))

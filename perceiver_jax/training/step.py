@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one train step, for every task: differentiate, accumulate, divide once, update, advance, guard, average."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from perceiver_jax.metrics.statistics import Mean
+from perceiver_jax.tasks.base import Batch, Task
+from perceiver_jax.training.state import TrainState
+
+
+class Report(NamedTuple):
+    """What a step tells the host.
+
+    Attributes:
+        stats: additive statistics of the task, `gradient_norm` and `skipped_steps`.
+        learning_rate: the rate that was applied.
+        bad_steps: non-finite steps in a row, this one included.
+    """
+
+    stats: dict[str, Any]
+    learning_rate: Array
+    bad_steps: Array
+
+
+Step = Callable[[TrainState, Batch], tuple[TrainState, Report]]
+
+
+def make_train_step(
+    task: Task,
+    optimizer: optax.GradientTransformation,
+    schedule: Callable,
+    *,
+    seed: int,
+    micro_batches: int = 1,
+    ema_decay: float = 0.0,
+) -> Step:
+    """The train step as a pure function (state, batch) -> (state, report); `jit` and donation are the caller's.
+
+    Args:
+        optimizer: gives the descent direction; the applied update is -rate x direction, and `rate` is what is logged.
+        micro_batches: the batch is cut into that many parts, one after the other; gradients and statistics add up, so
+            unequal weights count as they do in the full batch.
+        ema_decay: of the parameters' moving average; 0 keeps none.
+    """
+
+    def gradients(state: TrainState, batch: Batch, micro):
+        rngs = _streams(task.rng_streams, jax.random.key(seed), state.step, micro)
+
+        def total(params):
+            loss, aux = task.loss({"params": params, **state.extra}, batch, rngs, train=True)
+            return loss.total, (loss, aux.stats, aux.sums)
+
+        grads, added = jax.grad(total, has_aux=True)(state.params)
+        return grads, *added
+
+    def train_step(state: TrainState, batch: Batch):
+        grads, loss, stats, sums = _accumulate(gradients, state, batch, micro_batches)
+        grads = jax.tree.map(lambda g: g / jnp.maximum(loss.weight, 1e-8), grads)
+        rate = schedule(state.step) * state.lr_scale
+        direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        norm = optax.tree.norm(grads)
+        params = jax.tree.map(lambda p, u: p - rate * u, state.params, direction)
+        rng = jax.random.fold_in(jax.random.key(seed), state.step)
+        updated = state.replace(
+            params=params,
+            opt_state=opt_state,
+            extra=task.advance(state.extra, sums, rng),
+            ema=jax.tree.map(lambda e, p: ema_decay * e + (1.0 - ema_decay) * p, state.ema, params) if state.ema else {},
+        )
+        good = jnp.isfinite(loss.total) & jnp.isfinite(norm)
+        kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), updated, state)
+        bad_steps = jnp.where(good, 0, state.bad_steps + 1)
+        stats |= {"gradient_norm": Mean(norm, jnp.ones(()))}
+        stats = jax.tree.map(lambda x: jnp.where(good, x, jnp.zeros_like(x)), stats)
+        stats["skipped_steps"] = Mean(jnp.where(good, 0.0, 1.0), jnp.ones(()))
+        return kept.replace(step=state.step + 1, bad_steps=bad_steps), Report(stats, rate, bad_steps)
+
+    return train_step
+
+
+def make_evaluation_step(task: Task, *, seed: int) -> Callable:
+    """(variables, batch, index) -> statistics; batch `index` sees the same random numbers at every evaluation."""
+
+    def evaluation_step(variables, batch: Batch, index):
+        return task.evaluate(variables, batch, _streams(task.rng_streams, jax.random.key(seed), index, 0))
+
+    return evaluation_step
+
+
+def _accumulate(gradients: Callable, state: TrainState, batch: Batch, micro_batches: int):
+    """The sum over micro-batches of all that `gradients` gives; rows are dealt out so that each part spans all devices."""
+    if micro_batches == 1:
+        return gradients(state, batch, 0)
+    parts = jax.tree.map(lambda x: x.reshape(-1, micro_batches, *x.shape[1:]).swapaxes(0, 1), batch)
+    shapes = jax.eval_shape(gradients, state, jax.tree.map(lambda x: x[0], parts), 0)
+
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, gradients(state, part[1], part[0])), None
+
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.scan(add, zeros, (jnp.arange(micro_batches), parts))[0]
+
+
+def _streams(names: tuple[str, ...], key, step, micro) -> dict:
+    """One key per named stream, a function of (seed, step, micro-batch, name) alone: nothing to save."""
+    key = jax.random.fold_in(jax.random.fold_in(key, step), micro)
+    return dict(zip(names, jax.random.split(key, len(names)), strict=True)) if names else {}

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run writes down about itself: `metrics.jsonl`, always, and TensorBoard event files through CLU.
+
+`metrics.jsonl` has one flat JSON object a call: {"step", "time", name: value, ...}; `time` is in seconds
+since 1970. Floats come back exactly; those that JSON lacks are the strings "NaN", "Infinity" and "-Infinity",
+which `history` turns back. A line is in the file when the call returns; event files are written in the
+background.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.training import disk
+
+FILE = "metrics.jsonl"
+RESERVED = ("step", "time")
+
+
+def history(workdir: str | Path) -> list[dict[str, Any]]:
+    """All lines of `metrics.jsonl` as dicts, in the order written; an incomplete last line is left out."""
+    return [_decode(line) for line in _lines(Path(workdir) / FILE)]
+
+
+def count_lines(workdir: str | Path) -> int:
+    """Complete lines in `metrics.jsonl`: what a checkpoint remembers, to go on from there."""
+    return len(_lines(Path(workdir) / FILE))
+
+
+class Writers:
+    """Writes metrics and what is to be looked at; a context manager. Only process 0 writes anything.
+
+    clu and tensorboardX are imported here, not with the module.
+    """
+
+    def __init__(
+        self,
+        workdir: str | Path,
+        *,
+        start_step: int = 0,
+        keep_lines: int | None = None,
+        process_index: int | None = None,
+    ):
+        """Opens the files and takes back what a run that was cut off wrote after the step it resumes from.
+
+        Args:
+            workdir: the run folder; made if missing.
+            start_step: steps done. Lines of later steps are removed, in one atomic replacement, and
+                TensorBoard is told to drop its events of later steps.
+            keep_lines: how many lines stay, instead of judging by their step.
+            process_index: None is that of this process.
+
+        Raises:
+            Retry: the disk is full.
+            ConfigError: the folder cannot be written.
+        """
+        self._path = Path(workdir).absolute() / FILE
+        self._file = None
+        if (jax.process_index() if process_index is None else process_index) != 0:
+            return
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            _cut_back(self._path, start_step, keep_lines)
+            self._file = open(self._path, "a")  # noqa: SIM115 (closed by `close`)
+            self._open_events(start_step)
+        except OSError as error:
+            raise disk.explain(error, self._path.parent, "opening the metrics") or error from error
+
+    def _open_events(self, start_step: int) -> None:
+        from perceiver_jax.training import clu_without_tensorflow
+
+        metric_writers = clu_without_tensorflow.install()
+        resumes = any(self._path.parent.glob("events.out.tfevents.*"))
+        self._tensorboard = clu_without_tensorflow.SummaryWriter(
+            str(self._path.parent), purge_step=start_step + 1 if resumes else None
+        )
+        self._clu = metric_writers.MultiWriter([metric_writers.AsyncWriter(self._tensorboard)])
+
+    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+        """Numbers or arrays of one element; appended to `metrics.jsonl` when this returns."""
+        if self._file is None:
+            return
+        values = {name: _number(value) for name, value in values.items()}
+        assert not set(RESERVED) & values.keys(), values.keys()
+        line = {"step": int(step), "time": time.time(), **_encode(values)}
+        try:
+            self._file.write(json.dumps(line, allow_nan=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise disk.explain(error, self._path, f"writing the metrics of step {step}") or error from error
+        self._clu.write_scalars(int(step), values)
+
+    def images(self, step: int, images: Mapping[str, Any]) -> None:
+        """(H, W, C) or (N, H, W, C), C = 1 or 3; float in [0, 1] or uint8."""
+        if self._file is not None:
+            self._clu.write_images(int(step), images)
+
+    def point_clouds(
+        self, step: int, clouds: Mapping[str, Any], colors: Mapping[str, Any] | None = None
+    ) -> None:
+        """(points, 3) or (N, points, 3); colors of the same shape and name, float in [0, 1] or uint8."""
+        if self._file is not None:
+            self._tensorboard.write_point_clouds(int(step), clouds, colors)
+
+    def texts(self, step: int, texts: Mapping[str, str]) -> None:
+        """Markdown."""
+        if self._file is not None:
+            self._clu.write_texts(int(step), texts)
+
+    def histograms(self, step: int, arrays: Mapping[str, Any]) -> None:
+        """Histograms of all values of an array."""
+        if self._file is not None:
+            self._clu.write_histograms(int(step), arrays)
+
+    def hparams(self, hparams: Mapping[str, Any]) -> None:
+        """A flat mapping; call it once per run. What is no number or string is written as text."""
+        if self._file is not None:
+            self._clu.write_hparams(hparams)
+
+    def flush(self) -> None:
+        """Returns when everything is in the files; call it before a save: a resumed run lacks nothing."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+            self._clu.flush()
+
+    def close(self) -> None:
+        """Flushes and closes; can be called twice."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._clu.close()
+
+    def __enter__(self) -> "Writers":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def _lines(path: Path) -> list[str]:
+    """The complete lines of the file."""
+    text = path.read_text(errors="replace") if path.exists() else ""
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+def _cut_back(path: Path, step: int, count: int | None) -> None:
+    """Leaves `count` lines, or those up to `step`; the old file or the new one is there at any moment."""
+    if not path.exists():
+        return
+    lines = _lines(path)
+    kept = [s for s in lines if _decode(s)["step"] <= step] if count is None else lines[:count]
+    scratch = path.with_suffix(".tmp")
+    with open(scratch, "w") as file:
+        file.writelines(line + "\n" for line in kept)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)
+
+
+def _number(value: Any) -> int | float:
+    value = np.asarray(value).reshape(()).item()
+    return value if isinstance(value, int) else float(value)
+
+
+def _encode(values: dict[str, Any]) -> dict[str, Any]:
+    names = {math.inf: "Infinity", -math.inf: "-Infinity"}
+    return {key: names.get(x, x) if x == x else "NaN" for key, x in values.items()}
+
+
+def _decode(line: str) -> dict[str, Any]:
+    try:
+        return {key: float(x) if isinstance(x, str) else x for key, x in json.loads(line).items()}
+    except (ValueError, AttributeError):
+        raise ConfigError(f"{FILE} holds a line that is not ours: {line[:80]!r}. Remove that line.") from None
