@@ -12,7 +12,17 @@ PACKAGE = ROOT / "perceiver_jax"
 
 # Room -> what it may import from other rooms. A module of the top level that is not listed is a verb.
 PARTS = {"models", "metrics", "data", "figures"}
-LIBRARY = PARTS | {"tasks", "weights", "training", "reports", "registry", "experiment", "prediction", "run_folder", "config"}
+LIBRARY = PARTS | {
+    "tasks",
+    "weights",
+    "training",
+    "reports",
+    "registry",
+    "experiment",
+    "prediction",
+    "run_folder",
+    "config",
+}
 MAY_IMPORT = {
     "errors": set(),
     **{part: {"errors"} for part in PARTS},
@@ -31,10 +41,20 @@ VERB_MAY_IMPORT = LIBRARY | {"errors", "command_line"}
 VERB_LINES = 120
 
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
-TESTS_WITHOUT_SOURCE = {"architecture", "configs", "command_line", "faults", "golden", "packaging", "many_processes"}
+TESTS_WITHOUT_SOURCE = {
+    "architecture",
+    "configs",
+    "command_line",
+    "faults",
+    "golden",
+    "packaging",
+    "many_processes",
+}
 CODE = ("perceiver_jax", "tests", "configs", "benchmarks", "launch")
 MACHINE_PATH = re.compile(r"(?<![\w.:/~}-])/(?:work|home|root|Users)/\w+|(?<![\w.:/~}-])/opt/\w+/")
-INDEX_ADDRESS = re.compile(r"--(?:extra-)?index-url|--find-links|https?://\S+/(?:simple|whl)\b|libtpu_releases", re.IGNORECASE)
+INDEX_ADDRESS = re.compile(
+    r"--(?:extra-)?index-url|--find-links|https?://\S+/(?:simple|whl)\b|libtpu_releases", re.IGNORECASE
+)
 
 
 def python_files(*folders):
@@ -44,7 +64,9 @@ def python_files(*folders):
 def text_files():
     """The files of the tree that a person wrote: the folders with code, and what lies at the top."""
     top = [file for file in [*ROOT.iterdir(), *(ROOT / ".ci").glob("*")] if file.is_file()]
-    inside = [file for folder in (*CODE, "docs") for file in sorted((ROOT / folder).rglob("*")) if file.is_file()]
+    inside = [
+        file for folder in (*CODE, "docs") for file in sorted((ROOT / folder).rglob("*")) if file.is_file()
+    ]
     return [file for file in top + inside if "__pycache__" not in file.parts and file.name != ".git"]
 
 
@@ -65,10 +87,18 @@ def wrong_imports(source, module):
     """Names that the module's room may not import."""
     room = module.split(".")[1]
     allowed = MAY_IMPORT.get(room, VERB_MAY_IMPORT) | {room}
-    names = {name.removeprefix("perceiver_jax.") for name in imports(source, module) if name.startswith("perceiver_jax.")}
+    names = {
+        name.removeprefix("perceiver_jax.")
+        for name in imports(source, module)
+        if name.startswith("perceiver_jax.")
+    }
     fits = {name for name in names if any(name == path or name.startswith(f"{path}.") for path in allowed)}
-    prefixes = {path.rpartition(".")[0] for path in allowed}  # `from perceiver_jax.models import stacked_axes`
-    used_prefixes = {name for name in names - fits if name in prefixes and any(f.startswith(f"{name}.") for f in fits)}
+    prefixes = {
+        path.rpartition(".")[0] for path in allowed
+    }  # `from perceiver_jax.models import stacked_axes`
+    used_prefixes = {
+        name for name in names - fits if name in prefixes and any(f.startswith(f"{name}.") for f in fits)
+    }
     return sorted(names - fits - used_prefixes)
 
 
@@ -83,9 +113,17 @@ def is_verb(file):
 @pytest.mark.parametrize(
     ("module", "source", "wrong"),
     [
-        ("perceiver_jax.models.a", "from perceiver_jax.data.spec import Spec", ["data.spec", "data.spec.Spec"]),
+        (
+            "perceiver_jax.models.a",
+            "from perceiver_jax.data.spec import Spec",
+            ["data.spec", "data.spec.Spec"],
+        ),
         ("perceiver_jax.models.a", "from ..data import spec", ["data", "data.spec"]),
-        ("perceiver_jax.models.a", "from . import attention\nfrom perceiver_jax.errors import ConfigError", []),
+        (
+            "perceiver_jax.models.a",
+            "from . import attention\nfrom perceiver_jax.errors import ConfigError",
+            [],
+        ),
         ("perceiver_jax.training.a", "from perceiver_jax.models import stacked_axes", []),
         ("perceiver_jax.training.a", "from perceiver_jax.models import blocks", ["models", "models.blocks"]),
         ("perceiver_jax.tasks.a", "def f():\n    import perceiver_jax.training.loop", ["training.loop"]),
@@ -114,7 +152,9 @@ def test_a_verb_has_a_main_and_is_short():
         text = file.read_text()
         functions = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
         if not {"main", "run"} <= functions:
-            problems.append(f"{file.name}: a verb has main(argv) and run(); another module needs a line in MAY_IMPORT")
+            problems.append(
+                f"{file.name}: a verb has main(argv) and run(); another module needs a line in MAY_IMPORT"
+            )
         if len(text.splitlines()) > VERB_LINES:
             problems.append(f"{file.name}: {len(text.splitlines())} lines, expected at most {VERB_LINES}")
     assert problems == []
@@ -126,7 +166,9 @@ def test_no_tensorflow_and_no_pmap():
         tree = ast.parse(file.read_text())
         if any(name.split(".")[0] == "tensorflow" for name in imports(file.read_text(), module_name(file))):
             problems.append(f"{file}: imports TensorFlow")
-        words = {getattr(node, "attr", getattr(node, "id", getattr(node, "name", None))) for node in ast.walk(tree)}
+        words = {
+            getattr(node, "attr", getattr(node, "id", getattr(node, "name", None))) for node in ast.walk(tree)
+        }
         if "pmap" in words:
             problems.append(f"{file}: pmap")
     assert problems == []
@@ -149,7 +191,8 @@ def test_every_test_file_mirrors_a_source_file():
 
 def test_every_source_file_names_its_licence():
     first = "# SPDX-License-Identifier: Apache-2.0"
-    assert [str(file) for file in python_files(*CODE) if not file.read_text().startswith(first)] == []
+    texts = {str(file.relative_to(ROOT)): file.read_text() for file in python_files(*CODE)}
+    assert [name for name, text in texts.items() if text and not text.startswith(first)] == []
 
 
 def test_the_tree_knows_no_machine_and_no_index():
@@ -161,5 +204,9 @@ def test_the_tree_knows_no_machine_and_no_index():
         except UnicodeDecodeError:
             continue
         for pattern in (MACHINE_PATH, INDEX_ADDRESS):
-            found += [f"{file.relative_to(ROOT)}: {m.group()}" for m in pattern.finditer(text) if file != Path(__file__)]
+            found += [
+                f"{file.relative_to(ROOT)}: {m.group()}"
+                for m in pattern.finditer(text)
+                if file != Path(__file__)
+            ]
     assert found == []

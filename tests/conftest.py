@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all tests share: shapes checked at run time, one compile cache, commands as subprocesses, loud skips.
 
-The compile cache serves a test session and the commands it starts, and is deleted with it: a command that a test kills
-may leave a cut-off entry behind, which must not outlive the session. Set JAX_COMPILATION_CACHE_DIR to keep one.
+The compile cache serves a test session and the commands it starts, and is deleted with it: a command that a
+test kills may leave a cut-off entry behind, which must not outlive the session. JAX_COMPILATION_CACHE_DIR=DIR
+keeps one, JAX_COMPILATION_CACHE_DIR= goes without.
 """
 
 import os
@@ -24,7 +25,9 @@ install_import_hook("perceiver_jax", "beartype.beartype")  # before the first im
 hypothesis.settings.register_profile("same every time", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("same every time")
 
-OWN_CACHE = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="perceiver_jax-xla-")
+OWN_CACHE = (
+    None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="perceiver_jax-xla-")
+)
 DEFAULTS = {  # read when jax is imported, here and in the commands that tests start
     "JAX_PLATFORMS": "cpu",
     "JAX_COMPILATION_CACHE_DIR": OWN_CACHE or "",
@@ -54,9 +57,9 @@ def _kill(process):
 
 @pytest.fixture
 def start_module():
-    """`start_module("main", "--config=...", env={})` starts `python -m perceiver_jax.main ...`; gone after the test.
+    """`start_module("main", "--config=...", env={})` starts `python -m perceiver_jax.main ...`.
 
-    Returns the `subprocess.Popen`, with text pipes. It leads its own process group.
+    Returns the `subprocess.Popen`, with text pipes; its process group ends with the test.
     """
     started = []
 

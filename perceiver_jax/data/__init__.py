@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where batches come from: sources of examples, the plan of which examples make batch i, and the pipeline that serves it."""
+"""Where batches come from: sources of examples, the plan of batch i, and the pipeline that serves it."""

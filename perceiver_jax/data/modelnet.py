@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ModelNet point clouds in the HDF5 layout of `modelnet40_ply_hdf5_2048` (Qi et al. 2017); any set in it will do.
+"""ModelNet point clouds in the HDF5 layout of `modelnet40_ply_hdf5_2048` (Qi et al. 2017); any set in it will
+do.
 
-The layout: `train_files.txt` and `test_files.txt` list HDF5 files by a path of which the last part counts, each with
-`data` (clouds, points, 3) and `label` (clouds, 1) or (clouds,); `shape_names.txt` has the class names by label.
-The official set has no validation part: one is carved from the training part, class by class.
+The layout: `train_files.txt` and `test_files.txt` list HDF5 files by a path of which the last part counts,
+each with `data` (clouds, points, 3) and `label` (clouds, 1) or (clouds,); `shape_names.txt` has the class
+names by label. The official set has no validation part: one is carved from the training part, class by class.
 """
 
 import dataclasses
@@ -40,9 +41,11 @@ class ModelNet(PointAugmentation):
 
     Attributes:
         path: the folder with the files, or the one above it. It is only read.
-        num_points: points used of each cloud: the first ones in evaluation and, without `resample`, in training.
+        num_points: points used of each cloud: the first ones in evaluation and, without `resample`, in
+            training.
         resample: another random subset of the stored points for each cloud and epoch.
-        validation_fraction: share of each class of the training part that becomes the validation split; 0: none.
+        validation_fraction: share of each class of the training part that becomes the validation split; 0:
+            none.
         split_seed: chooses which.
 
     Raises:
@@ -60,7 +63,9 @@ class ModelNet(PointAugmentation):
         if self.num_points < 1:
             raise ConfigError(f"num_points={self.num_points}: expected at least 1.")
         if not 0 <= self.validation_fraction < 1:
-            raise ConfigError(f"validation_fraction={self.validation_fraction}: expected 0 or more, and less than 1.")
+            raise ConfigError(
+                f"validation_fraction={self.validation_fraction}: expected 0 or more, and less than 1."
+            )
 
     @property
     def spec(self) -> Spec:
@@ -97,7 +102,8 @@ class ModelNet(PointAugmentation):
                 names, train, test = read_hdf5(find_folder(self.path))
                 if train.points.shape[1] < self.num_points:
                     raise ConfigError(
-                        f"num_points={self.num_points}: the clouds in {self.path} have {train.points.shape[1]} points. "
+                        f"num_points={self.num_points}: the clouds in {self.path} have "
+                        f"{train.points.shape[1]} points. "
                         f"Set --config.data.num_points={train.points.shape[1]} or less."
                     )
                 held_out = stratified(train.label, self.validation_fraction, self.split_seed)
@@ -121,11 +127,14 @@ def find_folder(path: str | pathlib.Path) -> pathlib.Path:
     found = [p for p in [path, *inside] if (p / LISTS["train"]).is_file() or any(p.glob(FILES["train"]))]
     if not found:
         raise ConfigError(
-            f"{path}: {'no ModelNet HDF5 files here' if path.is_dir() else 'no such folder'}. Fetch {ADDRESS} , "
+            f"{path}: "
+            f"{'no ModelNet HDF5 files here' if path.is_dir() else 'no such folder'}. Fetch {ADDRESS} , "
             f"unpack it into {path} and run: {COMMAND.format(path=path)}"
         )
     if len(found) > 1 and found[0] != path:
-        raise ConfigError(f"{path}: holds several sets: {', '.join(p.name for p in found)}. Set the path to one of them.")
+        raise ConfigError(
+            f"{path}: holds several sets: {', '.join(p.name for p in found)}. Set the path to one of them."
+        )
     return found[0]
 
 
@@ -138,14 +147,19 @@ def read_hdf5(folder: pathlib.Path) -> tuple[tuple[str, ...], Clouds, Clouds]:
     listed = {split: _files(folder, split) for split in LISTS}
     names = _class_names(folder)
     parts = {split: [_read_file(file, names) for file in files] for split, files in listed.items()}
-    sizes = {part.points.shape[1]: file for s in LISTS for part, file in zip(parts[s], listed[s], strict=True)}
+    pairs = [pair for split in LISTS for pair in zip(parts[split], listed[split], strict=True)]
+    sizes = {part.points.shape[1]: file for part, file in pairs}
     if len(sizes) > 1:
         found = ", ".join(f"{size} in {file.name}" for size, file in sizes.items())
-        raise ConfigError(f"{folder}: clouds of different size ({found}): expected one number of points in all files.")
+        raise ConfigError(
+            f"{folder}: clouds of different size ({found}): expected one number of points in all files."
+        )
     train, test = (_join(parts[split]) for split in ("train", "test"))
     for split, part in (("train", train), ("test", test)):
         if not len(part.label):
-            raise ConfigError(f"{folder}: the {split} split is empty: expected at least one cloud in {LISTS[split]}.")
+            raise ConfigError(
+                f"{folder}: the {split} split is empty: expected at least one cloud in {LISTS[split]}."
+            )
     if unseen := sorted(set(test.label.tolist()) - set(train.label.tolist())):
         missing = ", ".join(names[k] for k in unseen)
         raise ConfigError(f"{folder}: the test split has classes that the training split lacks: {missing}.")
@@ -153,7 +167,7 @@ def read_hdf5(folder: pathlib.Path) -> tuple[tuple[str, ...], Clouds, Clouds]:
 
 
 def stratified(label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Marks `fraction` of each class, rounded, and never all of it; bool (clouds,), a function of the arguments alone."""
+    """Marks `fraction` of each class, rounded, and never all of it; bool (clouds,)."""
     chosen = np.zeros(len(label), bool)
     order = randomness.permutation(len(label), seed, "validation")
     for k in np.unique(label):
@@ -167,13 +181,17 @@ def _files(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
     if not listing.is_file():
         files = sorted(folder.glob(FILES[split]))
         if not files:
-            raise ConfigError(f"{folder}: neither {LISTS[split]} nor {FILES[split]}: the {split} split is not there.")
+            raise ConfigError(
+                f"{folder}: neither {LISTS[split]} nor {FILES[split]}: the {split} split is not there."
+            )
         return files
     names = [line.strip().replace("\\", "/").rsplit("/", 1)[-1] for line in listing.read_text().splitlines()]
     files = [folder / name for name in names if name]
     for number, file in enumerate(files, 1):
         if not file.is_file():
-            raise ConfigError(f"{listing}: entry {number}, {file.name}, is not in {folder}. Unpack the set again.")
+            raise ConfigError(
+                f"{listing}: entry {number}, {file.name}, is not in {folder}. Unpack the set again."
+            )
     return files
 
 
@@ -183,7 +201,10 @@ def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
         raise ConfigError(f"{file} is missing: expected the class names, one a line, by label.")
     names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
     if not names or len(set(names)) < len(names):
-        raise ConfigError(f"{file}: expected different class names, one a line, got {len(names)}, {len(set(names))} different.")
+        raise ConfigError(
+            f"{file}: expected different class names, one a line, got {len(names)}, "
+            f"{len(set(names))} different."
+        )
     return names
 
 
@@ -192,7 +213,9 @@ def _read_file(file: pathlib.Path, names: tuple[str, ...]) -> Clouds:
         with h5py.File(file, "r") as content:
             missing = [name for name in ("data", "label") if not isinstance(content.get(name), h5py.Dataset)]
             if missing:
-                raise ConfigError(f"{file}: no {' and no '.join(missing)} in it: expected the arrays data and label.")
+                raise ConfigError(
+                    f"{file}: no {' and no '.join(missing)} in it: expected the arrays data and label."
+                )
             points, label = content["data"][()], content["label"][()]
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read as HDF5 ({_one_line(error)}). Fetch it again.") from error
@@ -204,10 +227,13 @@ def _read_file(file: pathlib.Path, names: tuple[str, ...]) -> Clouds:
 
 def _check_shapes(file: pathlib.Path, points: np.ndarray, label: np.ndarray) -> None:
     if points.ndim != 3 or points.shape[2] != 3 or not points.shape[1] or points.dtype.kind != "f":
-        raise ConfigError(f"{file}: data is {points.dtype} {points.shape}: expected floats (clouds, points, 3).")
+        raise ConfigError(
+            f"{file}: data is {points.dtype} {points.shape}: expected floats (clouds, points, 3)."
+        )
     if label.shape not in ((len(points), 1), (len(points),)) or label.dtype.kind not in "iu":
         raise ConfigError(
-            f"{file}: label is {label.dtype} {label.shape}: expected integers ({len(points)}, 1), one for each cloud."
+            f"{file}: label is {label.dtype} {label.shape}: expected integers "
+            f"({len(points)}, 1), one for each cloud."
         )
 
 
@@ -215,18 +241,24 @@ def _check_records(file: pathlib.Path, points: np.ndarray, label: np.ndarray, na
     wrong = np.flatnonzero((label < 0) | (label >= len(names)))
     if len(wrong):
         raise ConfigError(
-            f"{file}: record {wrong[0]} has label {label[wrong[0]]}: expected 0..{len(names) - 1}, the {len(names)} lines "
+            f"{file}: record {wrong[0]} has label {label[wrong[0]]}: expected "
+            f"0..{len(names) - 1}, the {len(names)} lines "
             "of shape_names.txt."
         )
-    if not np.isfinite(points.sum(dtype=np.float64)):  # one pass without a copy; only then look for the record
+    with np.errstate(invalid="ignore"):
+        total = points.sum(dtype=np.float64)
+    if not np.isfinite(total):  # one pass without a copy; only then look for the record
         record = np.flatnonzero(~np.isfinite(points).all((1, 2)))[0]
-        raise ConfigError(f"{file}: record {record} ({names[label[record]]}) has coordinates that are not finite.")
+        raise ConfigError(
+            f"{file}: record {record} ({names[label[record]]}) has coordinates that are not finite."
+        )
 
 
 def _join(parts: list[Clouds]) -> Clouds:
     if not parts:
         return Clouds(np.empty((0, 0, 3), np.float32), np.empty(0, np.int32))
-    return Clouds(np.concatenate([part.points for part in parts]), np.concatenate([part.label for part in parts]))
+    points, label = zip(*((part.points, part.label) for part in parts), strict=True)
+    return Clouds(np.concatenate(points), np.concatenate(label))
 
 
 def _rows(clouds: Clouds, chosen: np.ndarray) -> Clouds:

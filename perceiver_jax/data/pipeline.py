@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Batches of a source in the order of a plan, read ahead through Grain.
 
-Element i is this process's rows of batch i, so the whole state of the data is the step. Grain's own iterator state is not
-used: it changes with the number of workers. What to load is decided in `plan`, how in the source.
+Element i is this process's rows of batch i, so the whole state of the data is the step. Grain's own iterator
+state is not used: it changes with the number of workers. What to load is decided in `plan`, how in the
+source.
 """
 
 import functools
@@ -57,17 +58,19 @@ def train_batches(
     num_workers: int = 0,
     prefetch: int = 4,
 ) -> Batches:
-    """Batches start_step .. num_steps - 1 of the training split; process p gets the p-th contiguous share of the rows.
+    """Batches start_step .. num_steps - 1 of the training split; process p gets the p-th share of the rows.
 
     Args:
-        num_workers: processes that load; 0: one thread of this process, the fastest where loading is vectorised NumPy.
+        num_workers: processes that load; 0: one thread of this process, the fastest where loading is
+            vectorised NumPy.
         prefetch: batches read ahead (by each worker).
 
     Returns:
         Batches: the arrays of the source's spec, "weight" float32 (rows,) = 1 and "id" int32 (rows,).
 
     Raises:
-        ConfigError: the batch does not split over the processes; from `next`: what the source says, with the batch.
+        ConfigError: the batch does not split over the processes; from `next`: what the source says, with the
+            batch.
     """
     rows = _share(plan.batch_size, process_index, process_count)
     load = functools.partial(_train_batch, source, plan, rows)
@@ -120,8 +123,10 @@ def _evaluation_batch(source: Source, plan, split: str, rows: slice, i: int) -> 
     return _load(source, split, np.where(ids < 0, ids[0], ids)[rows], ids[rows], None, i)
 
 
-def _load(source: Source, split: str, loaded: np.ndarray, ids: np.ndarray, epoch: int | None, i: int) -> Batch:
-    """The arrays of the examples `loaded`, labelled with `ids`; errors say which batch and examples they come from."""
+def _load(
+    source: Source, split: str, loaded: np.ndarray, ids: np.ndarray, epoch: int | None, i: int
+) -> Batch:
+    """The arrays of the examples `loaded`, labelled with `ids`; errors say where they come from."""
     where = f"batch {i} of {split!r}, {len(loaded)} examples with ids {loaded.min()}..{loaded.max()}"
     try:
         arrays = source.load(split, loaded, epoch)
@@ -132,20 +137,22 @@ def _load(source: Source, split: str, loaded: np.ndarray, ids: np.ndarray, epoch
     expected = {name: ((len(ids), *array.shape), array.dtype) for name, array in source.spec.arrays.items()}
     got = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
     if got != expected:
-        raise ValueError(f"{type(source).__name__}.load does not keep its spec: expected {expected}, got {got} ({where})")
+        raise ValueError(
+            f"{type(source).__name__}.load does not keep its spec: expected {expected}, got {got} ({where})"
+        )
     return {**arrays, "weight": (ids >= 0).astype(np.float32), "id": ids.astype(np.int32)}
 
 
 def _serve(load: Callable[[int], Batch], start: int, stop: int, num_workers: int, prefetch: int) -> Batches:
     if start >= stop:
         return Batches(iter(()), 0)
-    if not flags.FLAGS.is_parsed():  # Grain reads its own absl flags; in a notebook or a test nobody has parsed them
+    if not flags.FLAGS.is_parsed():  # Grain reads absl flags; in a notebook nobody has parsed them
         flags.FLAGS.mark_as_parsed()
     dataset = grain.MapDataset.range(start, stop).map(load)
     ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=max(1, prefetch))
     batches = dataset.to_iter_dataset(ahead)
     if num_workers:
-        options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=max(1, prefetch))
+        options = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=max(1, prefetch))
         batches = batches.mp_prefetch(options, worker_init_fn=_start_worker)
     return Batches(iter(batches), stop - start)
 

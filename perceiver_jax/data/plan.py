@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which examples make batch i: pure functions of (seed, i), the same for any number of processes, devices and workers."""
+"""Which examples make batch i: pure functions of (seed, i), whatever the processes, devices and workers."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from perceiver_jax.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Training batches without end: whole epochs, reshuffled each; the `num_examples % batch_size` left over sit out.
+    """Training batches without end: whole epochs, reshuffled each; what is left over of one sits out.
 
     Raises:
         ConfigError: the batch is larger than the set.
@@ -28,7 +28,8 @@ class Plan:
             raise ConfigError(f"batch_size={self.batch_size}: expected at least 1.")
         if self.num_examples < self.batch_size:
             raise ConfigError(
-                f"batch_size={self.batch_size} is more than the {self.num_examples} examples of the training split. "
+                f"batch_size={self.batch_size} is more than the {self.num_examples} "
+                "examples of the training split. "
                 f"Use batch_size={max(1, self.num_examples)} or less."
             )
 
@@ -50,7 +51,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluationPlan:
-    """Batches that hold each example of `chosen` exactly once, in order; the last one is filled up with id -1."""
+    """Batches that hold each of the `chosen` exactly once, in order; the last is filled up with id -1."""
 
     chosen: np.ndarray
     batch_size: int
@@ -66,12 +67,13 @@ class EvaluationPlan:
 
 
 def evaluation_plan(num_examples: int, batch_size: int, num_chosen: int | None = None) -> EvaluationPlan:
-    """Plan over all examples, or over `num_chosen` of them: always the same ones, drawn without regard to their order."""
+    """Plan over all examples, or over `num_chosen` random ones, always the same."""
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size} for the evaluation: expected at least 1.")
     if num_chosen is None or num_chosen >= num_examples:
         return EvaluationPlan(np.arange(num_examples), batch_size)
-    return EvaluationPlan(np.sort(randomness.permutation(num_examples, 0, "evaluation")[:num_chosen]), batch_size)
+    chosen = randomness.permutation(num_examples, 0, "evaluation")[:num_chosen]
+    return EvaluationPlan(np.sort(chosen), batch_size)
 
 
 @functools.lru_cache(maxsize=2)

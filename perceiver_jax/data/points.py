@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Normalisation and augmentation of point clouds: pure functions of (batch, points, 3) float32, and the fields that choose.
+"""Normalisation and augmentation of point clouds: pure functions of (batch, points, 3) float32.
 
-The Perceiver (Jaegle et al. 2021, section 4.4) centres a cloud, scales each point by U(0.99, 1.01) and then makes it
-zero-mean in the unit cube: `normalize_before="center", scale=(0.99, 1.01), scale_per_point=True, normalize="cube"`.
-The paper does not say whether the three axes share a factor (`scale_per_axis`); the cube here is [-1, 1], the range of
-the Fourier features. PointNet (Qi et al. 2017) works in the unit sphere: `normalize_before="sphere"`, then augments.
+The Perceiver (Jaegle et al. 2021, section 4.4) centres a cloud, scales each point by U(0.99, 1.01) and then
+makes it zero-mean in the unit cube: `normalize_before="center", scale=(0.99, 1.01), scale_per_point=True,
+normalize="cube"`. The paper does not say whether the three axes share a factor (`scale_per_axis`); the cube
+here is [-1, 1], the range of the Fourier features. PointNet (Qi et al. 2017) works in the unit sphere:
+`normalize_before="sphere"`, then augments.
 """
 
 import dataclasses
@@ -22,16 +23,18 @@ SMALLEST = np.float32(1e-12)  # extent below which a cloud is one point, and lef
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PointAugmentation:
-    """What is done to a cloud after it was read; sources of clouds inherit these fields, and all are off by default.
+    """What is done to a cloud after it was read; sources of clouds inherit these fields, and all are off by
+    default.
 
-    Order: normalize_before, scale, rotation, translation, jitter, normalize. The two normalisations act in evaluation
-    too, the rest in training only. After translation a final `normalize` other than "none" takes the shift out again.
+    Order: normalize_before, scale, rotation, translation, jitter, normalize. The two normalisations act in
+    evaluation too, the rest in training only. After translation a final `normalize` other than "none" takes
+    the shift out again.
 
     Attributes:
         normalize_before, normalize: "none"; "center" (zero mean); "cube" (zero mean, largest coordinate 1);
             "sphere" (zero mean, largest distance 1).
-        scale: range of the random factor; one for each cloud, or for each point (`scale_per_point`); one for the three
-            axes, or three (`scale_per_axis`).
+        scale: range of the random factor; one for each cloud, or for each point (`scale_per_point`); one for
+            the three axes, or three (`scale_per_axis`).
         rotation: largest random turn about `up_axis` in degrees, either way; 180 is any turn.
         up_axis: "z" in ModelNet's OFF meshes, "y" in the official HDF5 clouds.
         translation: largest random shift along each axis, either way.
@@ -82,9 +85,11 @@ class PointAugmentation:
             points = points * randomness.uniform(key("scale"), shape, *self.scale)
         if self.rotation:
             limit = np.radians(self.rotation)
-            points = rotate_about(points, randomness.uniform(key("rotation"), (), -limit, limit), self.up_axis)
+            angles = randomness.uniform(key("rotation"), (), -limit, limit)
+            points = rotate_about(points, angles, self.up_axis)
         if self.translation:
-            points = shift(points, randomness.uniform(key("translation"), (3,), -self.translation, self.translation))
+            limit = self.translation
+            points = shift(points, randomness.uniform(key("translation"), (3,), -limit, limit))
         if self.jitter:
             points = points + np.float32(self.jitter) * randomness.normal(key("jitter"), points.shape[1:])
         return points
@@ -94,7 +99,7 @@ _CHOICES = {"normalize_before": NORMALIZATIONS, "normalize": NORMALIZATIONS, "up
 
 
 def normalize(points: np.ndarray, how: str) -> np.ndarray:
-    """Moves each cloud's mean to the origin and scales it into [-1, 1]^3 ("cube") or the unit ball ("sphere")."""
+    """Moves each cloud's mean to the origin and scales it into [-1, 1]^3 ("cube") or the unit ball."""
     if how == "none":
         return points
     points = shift(points, -center(points))
@@ -108,12 +113,12 @@ def normalize(points: np.ndarray, how: str) -> np.ndarray:
 
 
 def center(points: np.ndarray) -> np.ndarray:
-    """Mean of each cloud, (batch, 3). Summed per row in one order, so that other rows cannot change a digit."""
+    """Mean of each cloud, (batch, 3); summed in one order, so that other rows cannot change a digit."""
     return np.ascontiguousarray(points.transpose(0, 2, 1)).mean(-1)
 
 
 def shift(points: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Moves each cloud by its own offset, (batch, 3); by coordinate, 5 times as fast as adding in rows of 3."""
+    """Moves each cloud by its own offset, (batch, 3); 5 times as fast as adding in rows of 3."""
     moved = np.empty_like(points)
     for axis in range(3):
         np.add(points[..., axis], offsets[:, axis, None], out=moved[..., axis])
@@ -121,7 +126,7 @@ def shift(points: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 
 def rotate_about(points: np.ndarray, angles: np.ndarray, axis: str) -> np.ndarray:
-    """Turns cloud i by angles[i] (radians) about a coordinate axis, counter-clockwise seen from its positive end."""
+    """Turns cloud i by angles[i] radians about an axis, counter-clockwise seen from its positive end."""
     first, second = (AXES[axis] + 1) % 3, (AXES[axis] + 2) % 3
     cosine, sine = np.cos(angles)[:, None], np.sin(angles)[:, None]
     rotated = points.copy()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random numbers as a pure function of (seed, stream name, counters, example id), for whole batches at once.
 
-A key per example seeds a SplitMix64 sequence (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
-generators"): number k of a key is the finaliser of `key + (k + 1) * GAMMA`, so nothing depends on what was drawn
-before or for which other examples. Not for cryptography. Bits and uniforms are the same on every machine; normals
-agree to the last digits of the platform's float32 logarithm and cosine.
+A key per example seeds a SplitMix64 sequence (Steele, Lea and Flood 2014, "Fast splittable pseudorandom
+number generators"): number k of a key is the finaliser of `key + (k + 1) * GAMMA`, so nothing depends on what
+was drawn before or for which other examples. Not for cryptography. Bits and uniforms are the same on every
+machine; normals agree to the last digits of the platform's float32 logarithm and cosine.
 """
 
 import zlib

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Surfaces of simple solids, sampled for a whole batch of different ones at once.
 
-A shape is a function from proportions (batch, 3) in [0, 1) to an outline; the kind of outline says how it is sampled by
-area: segments that sweep a surface of revolution about z, triangles, or the numbers of a coiled tube. Neither noise nor
-orientation is added here, and sizes are about 1.
+A shape is a function from proportions (batch, 3) in [0, 1) to an outline; the kind of outline says how it is
+sampled by area: segments that sweep a surface of revolution about z, triangles, or the numbers of a coiled
+tube. Neither noise nor orientation is added here, and sizes are about 1.
 """
 
 from collections.abc import Callable
@@ -34,8 +34,9 @@ def sample(label: np.ndarray, proportions: np.ndarray, u: np.ndarray, v: np.ndar
 
 
 def _outlines(builders: list[Build], label: np.ndarray, proportions: np.ndarray) -> np.ndarray:
-    """Outlines of the shapes, one row each; shorter ones are filled up with zeros, that is with parts of no area."""
-    built = [(rows, builders[k](proportions[rows])) for k in set(label) for rows in [np.flatnonzero(label == k)]]
+    """Outlines of the shapes, one row each; shorter ones are filled up with parts of no area."""
+    rows_of = {k: np.flatnonzero(label == k) for k in set(label.tolist())}
+    built = [(rows, builders[k](proportions[rows])) for k, rows in rows_of.items()]
     shape = max((outline.shape[1:] for _, outline in built), key=lambda shape: shape[0])
     outlines = np.zeros((len(label), *shape), np.float32)
     for rows, outline in built:
@@ -44,7 +45,7 @@ def _outlines(builders: list[Build], label: np.ndarray, proportions: np.ndarray)
 
 
 def _choose(areas: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Parts (batch, points) drawn by their areas (batch, parts), and what of u is left to say where in the part."""
+    """Parts (batch, points) drawn by areas (batch, parts), and the rest of u: where in the part."""
     ends = np.cumsum(areas, 1, dtype=np.float32)
     ends /= ends[:, -1:]
     part = np.zeros(u.shape, np.int64)
@@ -64,13 +65,14 @@ def _revolve(segments: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     row = np.arange(len(u))[:, None]
     (r0, z0), (r1, z1) = (segments[row, part, k].transpose(2, 0, 1) for k in (0, 1))
     radius = np.sqrt(r0**2 + along * (r1**2 - r0**2))  # uniform by area
-    share = along * (r1 + r0) / np.maximum(radius + r0, SMALLEST)  # = (radius - r0) / (r1 - r0), also where those agree
+    share = along * (r1 + r0) / np.maximum(radius + r0, SMALLEST)  # = (radius - r0) / (r1 - r0)
     return np.stack([radius * np.cos(TURN * v), radius * np.sin(TURN * v), z0 + share * (z1 - z0)], -1)
 
 
 def _triangulated(triangles: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Triangles (batch, triangles, 3 corners, 3)."""
-    a, ab, ac = triangles[:, :, 0], triangles[:, :, 1] - triangles[:, :, 0], triangles[:, :, 2] - triangles[:, :, 0]
+    a = triangles[:, :, 0]
+    ab, ac = triangles[:, :, 1] - a, triangles[:, :, 2] - a
     part, w = _choose(np.sqrt((np.cross(ab, ac) ** 2).sum(-1)), u)
     row = np.arange(len(u))[:, None]
     root = np.sqrt(v)
@@ -81,7 +83,8 @@ def _coil(coils: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Tubes about a screw line of radius 1; coils (batch, 3): turns, half height, radius of the tube."""
     turns, rise, minor = coils.T[..., None]
     radius, angle = 1 + minor * np.cos(TURN * v), TURN * turns * u
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle), rise * (2 * u - 1) + minor * np.sin(TURN * v)], -1)
+    height = rise * (2 * u - 1) + minor * np.sin(TURN * v)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), height], -1)
 
 
 def _between(p: np.ndarray, column: int, low: float, high: float) -> np.ndarray:
@@ -105,7 +108,7 @@ def _arc(low: float, high: float, corners: int) -> list[tuple[float, float]]:
 
 
 def _spheroid(p: np.ndarray) -> np.ndarray:
-    return _polyline(len(p), *((r, z * _between(p, 0, 0.6, 1.4)) for r, z in _arc(-90, 90, 17)))
+    return _polyline(len(p), *((r, z * _between(p, 0, 0.6, 1.4)) for r, z in _arc(-90.0, 90.0, 17)))
 
 
 def _cylinder(p: np.ndarray) -> np.ndarray:
@@ -124,17 +127,18 @@ def _hourglass(p: np.ndarray) -> np.ndarray:
 
 def _capsule(p: np.ndarray) -> np.ndarray:
     h = _between(p, 0, 0.6, 1.6)
-    bottom, top = ([(r, z + side * h) for r, z in _arc(*ends, 7)] for side, ends in ((-1, (-90, 0)), (1, (0, 90))))
+    bottom = [(r, z - h) for r, z in _arc(-90.0, 0.0, 7)]
+    top = [(r, z + h) for r, z in _arc(0.0, 90.0, 7)]
     return _polyline(len(p), *bottom, *top)
 
 
 def _bowl(p: np.ndarray) -> np.ndarray:
-    return _polyline(len(p), *((r, z * _between(p, 0, 0.7, 1.2)) for r, z in _arc(-90, 0, 9)))
+    return _polyline(len(p), *((r, z * _between(p, 0, 0.7, 1.2)) for r, z in _arc(-90.0, 0.0, 9)))
 
 
 def _torus(p: np.ndarray) -> np.ndarray:
     minor = _between(p, 0, 0.18, 0.4)
-    return _polyline(len(p), *((1 + r * minor, z * minor) for r, z in _arc(0, 360, 17)))
+    return _polyline(len(p), *((1 + r * minor, z * minor) for r, z in _arc(0.0, 360.0, 17)))
 
 
 def _ring(p: np.ndarray) -> np.ndarray:
@@ -152,7 +156,7 @@ def _polygon(sides: int, height: float) -> list[tuple[float, float, float]]:
 
 def _over_polygon(sides: int, *tips: float) -> np.ndarray:
     """A pyramid for one tip at height `tips`, a double pyramid for two."""
-    ring, base = _polygon(sides, 0), []
+    ring, base = _polygon(sides, 0.0), []
     if len(tips) == 1:
         base = [(ring[0], ring[k], ring[k + 1]) for k in range(1, sides - 1)]
     flanks = [(ring[k - 1], ring[k], (0, 0, tip)) for k in range(sides) for tip in tips]
@@ -161,7 +165,7 @@ def _over_polygon(sides: int, *tips: float) -> np.ndarray:
 
 def _between_polygons(sides: int) -> np.ndarray:
     """A prism of height 2."""
-    low, high = _polygon(sides, -1), _polygon(sides, 1)
+    low, high = _polygon(sides, -1.0), _polygon(sides, 1.0)
     ends = [(end[0], end[k], end[k + 1]) for end in (low, high) for k in range(1, sides - 1)]
     walls = [(low[k - 1], low[k], high[k - 1]) for k in range(sides)]
     walls += [(low[k], high[k - 1], high[k]) for k in range(sides)]
@@ -169,7 +173,7 @@ def _between_polygons(sides: int) -> np.ndarray:
 
 
 CUBE = _between_polygons(4) / np.abs(_between_polygons(4)).max((0, 1))
-TETRAHEDRON, PYRAMID, OCTAHEDRON = _over_polygon(3, 1), _over_polygon(4, 1), _over_polygon(4, 1, -1)
+TETRAHEDRON, PYRAMID, OCTAHEDRON = _over_polygon(3, 1.0), _over_polygon(4, 1.0), _over_polygon(4, 1.0, -1.0)
 PRISM = _between_polygons(3)
 
 
@@ -184,13 +188,13 @@ def _tall(triangles: np.ndarray, low: float, high: float) -> Build:
 
 
 def _box(p: np.ndarray) -> np.ndarray:
-    return _sized(CUBE, np.ones(len(p)), _between(p, 0, 0.5, 1), _between(p, 1, 0.4, 1))
+    return _sized(CUBE, np.ones(len(p)), _between(p, 0, 0.5, 1.0), _between(p, 1, 0.4, 1.0))
 
 
 def _cross(p: np.ndarray) -> np.ndarray:
     """Three bars at right angles; what one hides of another stays."""
     width = _between(p, 0, 0.15, 0.3)
-    lengths = np.ones(len(p)), _between(p, 1, 0.7, 1), _between(p, 2, 0.7, 1)
+    lengths = np.ones(len(p)), _between(p, 1, 0.7, 1.0), _between(p, 2, 0.7, 1.0)
     bars = [[lengths[k] if k == bar else width for k in range(3)] for bar in range(3)]
     return np.concatenate([_sized(CUBE, *bar) for bar in bars], 1)
 
@@ -206,7 +210,7 @@ def _stairs(p: np.ndarray) -> np.ndarray:
 
 
 def _helix(p: np.ndarray) -> np.ndarray:
-    return np.stack([_between(p, 0, 2, 4), _between(p, 1, 0.9, 1.8), _between(p, 2, 0.08, 0.16)], 1)
+    return np.stack([_between(p, 0, 2.0, 4.0), _between(p, 1, 0.9, 1.8), _between(p, 2, 0.08, 0.16)], 1)
 
 
 REVOLVED: dict[str, Build] = {

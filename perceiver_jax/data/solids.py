@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Procedural solids as point clouds: the set that is always there. Example i of a split is a pure function of (set_seed, i).
+"""Procedural solids as point clouds: the set that is always there; example i follows from (set_seed, split,
+i).
 
-The classes are those of `shapes`; random proportions, stretch, orientation, uneven density and noise are added here.
+The classes are those of `shapes`; random proportions, stretch, orientation, uneven density and noise are
+added here.
 """
 
 import dataclasses
@@ -14,7 +16,7 @@ from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 
 LARGEST = np.float32(1 - 2.0**-24)  # a power may round up to 1, which is no surface coordinate
-MOST_STRETCH, MOST_UNEVENNESS = 0.15, 0.35  # at variation 1: of each axis; of the exponent on surface coordinates
+MOST_STRETCH, MOST_UNEVENNESS = 0.15, 0.35  # at variation 1: of an axis; log2 of the exponent on u, v
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,8 @@ class Solids(PointAugmentation):
         num_train, num_validation, num_test: sizes of the splits; nothing is stored.
         set_seed: of the set itself; `seed` is that of the augmentation.
         noise: standard deviation of a point off the surface, the solid having radius 1.
-        variation: 0 = one shape a class (turned at random), 1 = the full range of proportions, stretch and density.
+        variation: 0 = one shape a class (turned at random), 1 = the full range of proportions, stretch and
+            density.
 
     Raises:
         ConfigError: a size or range is impossible.
@@ -38,7 +41,7 @@ class Solids(PointAugmentation):
     num_test: int = 2048
     set_seed: int = 0
     noise: float = 0.02
-    variation: float = 1.0
+    variation: float = 0.5
     normalize: str = "cube"
 
     def __post_init__(self):
@@ -47,7 +50,9 @@ class Solids(PointAugmentation):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected at least 1.")
         if self.noise < 0 or not 0 <= self.variation <= 1:
-            raise ConfigError(f"noise={self.noise}, variation={self.variation}: expected noise >= 0, variation 0..1.")
+            raise ConfigError(
+                f"noise={self.noise}, variation={self.variation}: expected noise >= 0, variation 0..1."
+            )
 
     @property
     def spec(self) -> Spec:
@@ -73,7 +78,7 @@ class Solids(PointAugmentation):
         def key(stream):
             return randomness.keys(self.set_seed, f"solids {split} {stream}", ids)
 
-        half = np.float32(self.variation / 2)
+        half = self.variation / 2
         shape = randomness.uniform(key("shape"), (8,), 0.5 - half, 0.5 + half)
         u, v = randomness.uniform(key("surface"), (2, self.num_points)).transpose(1, 0, 2)
         unevenness = np.exp2(MOST_UNEVENNESS * (2 * shape[:, 3:5] - 1))

@@ -12,8 +12,8 @@ from perceiver_jax.data.spec import Spec
 class Source(Protocol):
     """Examples by id, a whole batch at a time.
 
-    A source is built from fields alone, reads files at the first use, may be used from several threads, and pickles
-    without its arrays (data workers are spawned).
+    A source is built from fields alone, reads files at the first use, may be used from several threads, and
+    pickles without its arrays (data workers are spawned).
     """
 
     @property
@@ -30,8 +30,9 @@ class Source(Protocol):
     def load(self, split: str, ids: np.ndarray, epoch: int | None) -> dict[str, np.ndarray]:
         """The examples `ids`, rows in that order, keys and types as in `spec.arrays`.
 
-        `epoch` None: as evaluated, without augmentation. Else augmented by numbers that follow from the source's seed,
-        the epoch and the example's id only, so that neither batch, nor process, nor worker changes an example.
+        `epoch` None: as evaluated, without augmentation. Else augmented by numbers that follow from the
+        source's seed, the epoch and the example's id only, so that neither batch, nor process, nor worker
+        changes an example.
         """
 
     def labels(self, split: str) -> np.ndarray:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a source says about its examples; the task, the model and every later command are built from it alone."""
+"""What a source says about its examples; task, model and every later command are built from it alone."""
 
 import dataclasses
 from typing import Any
@@ -23,7 +23,8 @@ class ArraySpec:
 class Spec:
     """Arrays of an example by name, and the facts of the set that a model or a report needs.
 
-    `mean` and `std` are per channel, in the units of the raw input; `max_length` is the longest sequence of the set.
+    `mean` and `std` are per channel, in the units of the raw input; `max_length` is the longest sequence of
+    the set.
     """
 
     arrays: dict[str, ArraySpec]

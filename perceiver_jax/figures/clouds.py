@@ -22,8 +22,13 @@ def contact_sheet(
 
     Returns:
         uint8 (height, width, 3).
+
+    Raises:
+        ValueError: there are more or fewer titles than clouds.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: 0.2 s that a training run need not pay
+    if len(titles) != len(points):
+        raise ValueError(f"{len(points)} clouds, {len(titles)} titles: expected one each.")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: costs 0.2 s
     from matplotlib.figure import Figure
 
     rows = -(-len(points) // columns)

@@ -23,7 +23,7 @@ def grid_positions(shape: Sequence[int]) -> Float[Array, "..."]:
 def fourier_features(
     coordinates: Float[Array, "*batch dims"],
     num_bands: int,
-    max_resolution: float | Sequence[float],
+    max_resolution: float | int | Sequence[float | int],
     include_positions: bool = True,
 ) -> Float[Array, "*batch channels"]:
     """Sines and cosines of the coordinates in `num_bands` frequencies per dimension, in float32.
@@ -59,7 +59,7 @@ class FourierPositions(nn.Module):
     """Fourier features without parameters; 2 * dims * fourier_bands channels, and dims more with the raw positions."""
 
     fourier_bands: int
-    max_resolution: float | Sequence[float]
+    max_resolution: float | int | Sequence[float | int]
     include_positions: bool = True
 
     def __call__(self, coordinates: Float[Array, "*batch length dims"]) -> Float[Array, "*batch length channels"]:

@@ -16,7 +16,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 import jax
 import orbax.checkpoint as ocp
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 SAVE_TIMEOUT = 3600
 """Seconds Orbax may take to write one step."""
+FILE_SIZE = 64 << 20
+"""Bytes after which Orbax begins another file: one of them is hashed per thread."""
 
 
 class Checkpoints:
@@ -87,8 +89,8 @@ class Checkpoints:
         # The same on every process, so that all of them save a step or none does.
         self._saved = set(self._ledger.promises)
 
-    def save(self, step: int, state: Any, progress: dict, score: float | None = None) -> None:
-        """Starts saving and returns when the state is copied: it may be donated then. No-op if it is promised.
+    def save(self, step: int, state: Any, progress: dict, score: SupportsFloat | None = None) -> None:
+        """Starts saving and returns when the state is copied and may be donated. No-op if promised.
 
         Args:
             step: names the folder.
@@ -108,7 +110,10 @@ class Checkpoints:
             return
         arrays, target = manifest.layout(state), self.folder / str(step)
         needed = sum(math.prod(shape) * jax.numpy.dtype(dtype).itemsize for shape, dtype in arrays.values())
-        items = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress))
+        items = ocp.args.Composite(
+            state=ocp.args.PyTreeSave(state, ocdbt_target_data_file_size=FILE_SIZE),
+            progress=ocp.args.JsonSave(progress),
+        )
         try:
             if self._edits and step in self._ledger.promises:
                 self._ledger.withdraw(step, "damaged")
@@ -122,7 +127,7 @@ class Checkpoints:
         )
         self._thread.start()
 
-    def rescore(self, step: int, score: float | None) -> None:
+    def rescore(self, step: int, score: SupportsFloat | None) -> None:
         """Gives a promised step the score of an evaluation that came after it was saved."""
         self.wait()
         if self._edits and step in self._ledger.promises:
@@ -230,11 +235,14 @@ class Checkpoints:
             return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
         placed = jax.tree.map(place, target)
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(placed), progress=ocp.args.JsonRestore())
+        restore_args = ocp.checkpoint_utils.construct_restore_args(placed)
+        items = ocp.args.Composite(
+            state=ocp.args.PyTreeRestore(placed, restore_args=restore_args), progress=ocp.args.JsonRestore()
+        )
         restored = self._checkpointer().restore(folder, items)
         return restored.state, restored.progress
 
-    def _finish(self, step: int, arrays: manifest.Layout, score: float | None, needed: int) -> None:
+    def _finish(self, step: int, arrays: manifest.Layout, score: SupportsFloat | None, needed: int) -> None:
         """In the background: waits for Orbax, promises the step, prunes."""
         try:
             self._checkpointer().wait_until_finished()
@@ -254,7 +262,7 @@ class Checkpoints:
     def _checkpointer(self) -> ocp.AsyncCheckpointer:
         if self._orbax is None:
             handler = ocp.CompositeCheckpointHandler(
-                state=ocp.StandardCheckpointHandler(), progress=ocp.JsonCheckpointHandler()
+                state=ocp.PyTreeCheckpointHandler(), progress=ocp.JsonCheckpointHandler()
             )
             options = ocp.options.AsyncOptions(timeout_secs=SAVE_TIMEOUT)
             self._orbax = ocp.AsyncCheckpointer(handler, async_options=options)

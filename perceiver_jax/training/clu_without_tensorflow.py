@@ -51,29 +51,22 @@ class SummaryWriter:
             self._writer.add_scalar(name, float(np.asarray(value).reshape(())), step)
 
     def write_images(self, step: int, images: Mapping[str, Any]) -> None:
-        """(H, W, C) or (N, H, W, C), C = 1 or 3; float in [0, 1] or uint8. N images get the names NAME/0,
-        NAME/1, ...
-        """
+        """(H, W, C), or (N, H, W, C) as NAME/0, NAME/1, ...; C = 1 or 3; float in [0, 1] or uint8."""
         for name, value in images.items():
             value = _to_bytes(np.asarray(value))
-            for tag, image in (
-                [(name, value)] if value.ndim == 3 else [(f"{name}/{i}", x) for i, x in enumerate(value)]
-            ):
+            tagged = [(name, value)] if value.ndim == 3 else [(f"{name}/{i}", x) for i, x in enumerate(value)]
+            for tag, image in tagged:
                 self._writer.add_image(tag, image, step, dataformats="HWC")
 
     def write_point_clouds(
         self, step: int, clouds: Mapping[str, Any], colors: Mapping[str, Any] | None = None
     ) -> None:
-        """(N, points, 3) or (points, 3), with colors of the same shape, float in [0, 1] or uint8, by the same
-        name.
-        """
+        """(points, 3) or (N, points, 3); colors of the same shape and name, float in [0, 1] or uint8."""
         for name, value in clouds.items():
-            color = _to_bytes(np.asarray(colors[name])) if colors and name in colors else None
-            value = np.asarray(value, np.float32)
-            batch = (slice(None),) if value.ndim == 3 else (None,)
-            self._writer.add_mesh(
-                name, value[batch], None if color is None else color[batch], global_step=step
-            )
+            shape = (-1, *np.shape(value)[-2:])
+            points = np.asarray(value, np.float32).reshape(shape)
+            color = _to_bytes(np.asarray(colors[name])).reshape(shape) if name in (colors or {}) else None
+            self._writer.add_mesh(name, points, color, config_dict={}, global_step=step)
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Markdown."""
@@ -121,8 +114,6 @@ class SummaryWriter:
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    return (
-        values
-        if values.dtype == np.uint8
-        else np.round(255 * np.clip(np.nan_to_num(values), 0, 1)).astype(np.uint8)
-    )
+    if values.dtype == np.uint8:
+        return values
+    return np.round(255 * np.clip(np.nan_to_num(values), 0, 1)).astype(np.uint8)

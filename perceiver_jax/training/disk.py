@@ -2,13 +2,14 @@
 """Turns what a full or read-only disk raises, in any library, into one clear error."""
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
 from perceiver_jax.errors import ConfigError, Retry
 
-FULL = ("No space left on device", "Disk quota exceeded")
-READ_ONLY = ("Read-only file system", "Permission denied")
+FULL = {errno.ENOSPC, errno.EDQUOT}
+UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
 def explain(
@@ -23,24 +24,31 @@ def explain(
         needed: bytes that were to be written, where known.
         hint: a sentence on what is still intact.
     """
-    text = " ".join(f"{type(e).__name__}: {e}" for e in _chain(error))
-    if any(e.errno in (errno.ENOSPC, errno.EDQUOT) for e in _chain(error) if isinstance(e, OSError)) or _any(
-        FULL, text
-    ):
+    if _reason(error, FULL):
         size = f"{needed / 1e6:.1f} MB needed, " if needed else ""
         return Retry(
             f"{path}: no space left while {doing}: {size}{_free(path) / 1e6:.1f} MB free. {hint}"
             "Free some space and run the same command again."
         )
-    if _any(READ_ONLY, text):
+    if reason := _reason(error, UNWRITABLE):
         return ConfigError(
-            f"{path}: cannot be written while {doing}. {hint}Make it writable or choose another --workdir."
+            f"{path}: cannot be written while {doing} ({reason}). {hint}"
+            "Make it writable or choose another --workdir."
         )
     return None
 
 
-def _any(phrases: tuple[str, ...], text: str) -> bool:
-    return any(phrase in text for phrase in phrases)
+def _reason(error: BaseException, codes: set[int]) -> str | None:
+    """The system's words for a code that the error or a cause has, or (TensorStore) spells out in its text."""
+    for cause in _chain(error):
+        found = (
+            {cause.errno}
+            if isinstance(cause, OSError)
+            else {c for c in codes if os.strerror(c) in str(cause)}
+        )
+        if found & codes:
+            return os.strerror(min(found & codes))
+    return None
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

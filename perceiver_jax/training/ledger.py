@@ -14,6 +14,7 @@ import os
 import time
 import zlib
 from pathlib import Path
+from typing import SupportsFloat
 
 from perceiver_jax.errors import ConfigError
 
@@ -30,7 +31,7 @@ class Promise:
 
     step: int
     manifest: str
-    score: float | None
+    score: SupportsFloat | None
     time: float
 
 
@@ -57,8 +58,10 @@ class Ledger:
 
     def promise(self, promise: Promise) -> None:
         """Promises a step, or gives a promised one another score; on disk when it returns."""
-        score = promise.score if promise.score is not None and math.isfinite(promise.score) else None
-        promise = dataclasses.replace(promise, score=score)
+        score = None if promise.score is None else float(promise.score)
+        promise = dataclasses.replace(
+            promise, score=score if score is not None and math.isfinite(score) else None
+        )
         self._append(dataclasses.asdict(promise))
         self.promises[promise.step] = promise
 

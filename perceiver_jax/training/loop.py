@@ -123,7 +123,7 @@ class _Loop:
                 due = every(done, s.evaluate_every, total)
                 if every(done, s.log_every, total):
                     self._log(done)
-                if self.preemption.requested:
+                if self._must_stop(done):
                     self._preempted(done, evaluation_due=due)
                 self._conclude(done, evaluation_due=due)
                 if self.stopped:
@@ -166,8 +166,13 @@ class _Loop:
             process_index=jax.process_index(),
             process_count=jax.process_count(),
         )
+
+        def on_batch():
+            if self._must_stop(done):
+                self._preempted(done, evaluation_due=True)
+
         with batches:
-            stats = evaluate(self.evaluation_step, self.state.variables(), batches, self.mesh)
+            stats = evaluate(self.evaluation_step, self.state.variables(), batches, self.mesh, on_batch)
         metrics = self.training.task.summarize(stats)
         self.writers.scalars(done, {f"validation/{name}": value for name, value in metrics.items()})
         self.console.metrics(done, s.num_steps, done / s.steps_per_epoch, "validation", metrics)
@@ -201,6 +206,10 @@ class _Loop:
             **more,
         }
         self.checkpoints.save(done, self.state, progress, score)
+
+    def _must_stop(self, done: int) -> bool:
+        """Whether a signal asks to stop before the end; after the last step finishing is as quick as stopping."""
+        return self.preemption.requested and done < self.settings.num_steps
 
     def _preempted(self, done: int, *, evaluation_due: bool) -> None:
         self._save(done, evaluation_due=evaluation_due)

@@ -2,7 +2,7 @@
 """Optimizers: LAMB as the Perceiver papers train with it (You et al. 2020, algorithm 2), AdamW and Adam.
 
 `update` returns the descent direction; the learning rate is not part of it. The train step applies
-`params - rate * direction`, rate = schedule(step) * state.lr_scale, so that the rate logged is the one applied.
+`params - rate * direction`, rate = schedule(step) * state.lr_scale: the rate logged is the one applied.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from perceiver_jax.errors import ConfigError
 from perceiver_jax.models import stacked_axes
 from perceiver_jax.training import parameter_paths
 
+Number = int | float
 DECAY_EXCLUDE = ("*/bias", "*/scale")
 """Biases and LayerNorm scales; latents, positions and embeddings are decayed, as in DeepMind's code."""
 EPS = {"lamb": 1e-6, "adamw": 1e-8, "adam": 1e-8}
@@ -23,12 +24,12 @@ EPS = {"lamb": 1e-6, "adamw": 1e-8, "adam": 1e-8}
 def make_optimizer(
     *,
     name: str,
-    b1: float = 0.9,
-    b2: float = 0.999,
-    eps: float | None = None,
-    weight_decay: float = 0.0,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number | None = None,
+    weight_decay: Number = 0.0,
     decay_exclude: Sequence[str] = DECAY_EXCLUDE,
-    clip_norm: float | None = None,
+    clip_norm: Number | None = None,
     frozen: Sequence[str] = (),
 ) -> optax.GradientTransformation:
     """Builds an optimizer whose updates are descent directions, to be scaled by the rate and subtracted.

@@ -16,6 +16,7 @@ import numpy as np
 
 from perceiver_jax.errors import ConfigError
 
+Number = int | float
 Schedule = Callable[[int | np.ndarray | jax.Array], jax.Array]
 NAMES = ("constant", "cosine", "flat_cosine", "multistep", "step")
 
@@ -23,17 +24,17 @@ NAMES = ("constant", "cosine", "flat_cosine", "multistep", "step")
 def make_schedule(
     *,
     name: str,
-    learning_rate: float,
+    learning_rate: Number,
     num_steps: int,
     steps_per_epoch: int,
-    warmup_epochs: float = 0,
+    warmup_epochs: Number = 0,
     warmup_steps: int = 0,
-    milestones: Sequence[float] = (),
-    gamma: float = 0.1,
-    step_epochs: float | None = None,
-    flat_epochs: float | None = None,
-    t_max_epochs: float | None = None,
-    eta_min: float = 0.0,
+    milestones: Sequence[Number] = (),
+    gamma: Number = 0.1,
+    step_epochs: Number | None = None,
+    flat_epochs: Number | None = None,
+    t_max_epochs: Number | None = None,
+    eta_min: Number = 0.0,
 ) -> Schedule:
     """Builds `rate(step)`; arguments that belong to another schedule are ignored.
 
@@ -83,7 +84,7 @@ def make_schedule(
     return _warmed_up(schedule, warmup) if warmup else schedule
 
 
-def _piecewise(boundaries: list[int], rates: list[float]) -> Schedule:
+def _piecewise(boundaries: list[int], rates: list[Number]) -> Schedule:
     """rates[k] where k boundaries are at or below the step; a table, so every rate is the nearest float32."""
     boundaries, rates = np.asarray(boundaries, np.int32), np.asarray(rates, np.float32)
 
@@ -93,7 +94,7 @@ def _piecewise(boundaries: list[int], rates: list[float]) -> Schedule:
     return rate
 
 
-def _cosine(start: int, length: int, high: float, low: float) -> Schedule:
+def _cosine(start: int, length: int, high: Number, low: Number) -> Schedule:
     def rate(step):
         progress = jnp.clip(jnp.asarray(step - start, jnp.float32) / length, 0, 1)
         return low + jnp.float32(high - low) * (1 + jnp.cos(jnp.pi * progress)) / 2

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.tasks.base import Task, Variables
@@ -18,21 +18,23 @@ from perceiver_jax.training.sharding import state_shardings
 
 @flax.struct.dataclass
 class TrainState:
-    """Attributes:
-    step: batches consumed; drives data, randomness and schedule.
-    extra: what is neither parameter nor optimizer state (codebooks, batch statistics).
-    ema: exponential moving average of the parameters; empty when not kept.
-    lr_scale: what the plateau control multiplies the schedule by.
-    bad_steps: non-finite steps in a row.
+    """A pytree of arrays, or of their shapes, types and shardings.
+
+    Attributes:
+        step: int32, batches consumed; drives data, randomness and schedule.
+        extra: what is neither parameter nor optimizer state (codebooks, batch statistics).
+        ema: exponential moving average of the parameters; empty when not kept.
+        lr_scale: float32, what the plateau control multiplies the schedule by.
+        bad_steps: int32, non-finite steps in a row.
     """
 
-    step: Int[Array, ""]
+    step: Any
     params: Any
     opt_state: Any
     extra: Any
     ema: Any
-    lr_scale: Float[Array, ""]
-    bad_steps: Int[Array, ""]
+    lr_scale: Any
+    bad_steps: Any
 
     def variables(self) -> Variables:
         """What evaluation uses: the averaged parameters where there are any."""

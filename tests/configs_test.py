@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every config and variant: loads, builds at full size without computing, and survives JSON."""
+
+import importlib.util
+import inspect
+import json
+from pathlib import Path
+
+import h5py
+import jax
+import numpy as np
+import pytest
+
+from perceiver_jax import config as configs
+from perceiver_jax import experiment
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.training.record import num_parameters
+
+ROOT = Path(__file__).resolve().parents[1]
+VARIANTS = {
+    "solids": ["", "tiny"],
+    "modelnet40": ["", "paper", "modelnet10", "tiny"],
+}
+PARAMETERS = {"modelnet40": {"": 40, "paper": 40}}
+
+
+def load(name, variants=""):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variants)
+
+
+CASES = [(name, variant) for name, variants in VARIANTS.items() for variant in variants]
+
+
+@pytest.fixture(scope="session")
+def modelnet40(tmp_path_factory):
+    """A set with forty classes and 2,048 points in the official layout, two clouds a class and split."""
+    folder = tmp_path_factory.mktemp("data") / "modelnet40_ply_hdf5_2048"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    label = np.repeat(np.arange(40, dtype=np.uint8), 20)[:, None]
+    for split in ("train", "test"):
+        with h5py.File(folder / f"ply_data_{split}0.h5", "w") as file:
+            file["data"] = rng.normal(size=(800, 2048, 3)).astype(np.float32)
+            file["label"] = label
+        (folder / f"{split}_files.txt").write_text(f"data/modelnet40_ply_hdf5_2048/ply_data_{split}0.h5\n")
+    (folder / "shape_names.txt").write_text("\n".join(f"class{i:02d}" for i in range(40)))
+    return folder
+
+
+def resolved(name, variant, modelnet40):
+    config = configs.to_dict(load(name, variant))
+    if config["data"]["name"] == "modelnet":
+        config["data"]["path"] = str(modelnet40)
+        config["data"]["num_points"] = min(config["data"]["num_points"], 2048)
+    config["batch_size"] = min(config["batch_size"], 512)
+    return config
+
+
+def test_every_config_file_is_covered():
+    assert sorted(VARIANTS) == sorted(file.stem for file in (ROOT / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_is_covered(name):
+    with pytest.raises(ConfigError) as error:
+        load(name, "no-such-variant")
+    known = str(error.value).partition("this config has ")[2].rstrip(".").split(", ")
+    assert sorted(known) == sorted(filter(None, VARIANTS[name]))
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_builds_at_full_size_and_again_from_json(name, variant, modelnet40):
+    config = resolved(name, variant, modelnet40)
+    again = json.loads(json.dumps(config))
+    shapes = []
+    for values in (config, again):
+        training = experiment.build(values)
+        state = experiment.abstract_training_state(training)
+        shapes.append(jax.tree.map(lambda leaf: (leaf.shape, str(leaf.dtype)), state))
+        assert training.task == experiment.build(values).task
+    assert shapes[0] == shapes[1]
+
+
+def test_parameters_of_the_published_model(modelnet40):
+    training = experiment.build(resolved("modelnet40", "paper", modelnet40))
+    assert num_parameters(experiment.abstract_training_state(training).params) == 44_772_202
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_short_and_documented(name, variant):
+    file = ROOT / "configs" / f"{name}.py"
+    assert len(file.read_text().splitlines()) <= 110
+    assert f"--config=configs/{name}.py" in file.read_text()
+    assert inspect.getdoc(importlib.util.spec_from_file_location(name, file).loader.load_module().get_config)
+
+
+def test_combined_variants_apply_in_order():
+    config = load("modelnet40", "paper,tiny")
+    assert config.data.name == "solids" and config.model.cross_attend_width == "inputs"

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A spec survives JSON."""
+
+import json
+
+from perceiver_jax.data.spec import ArraySpec, Spec
+
+
+def test_round_trip_through_json():
+    arrays = {"image": ArraySpec((32, 32, 3), "uint8"), "label": ArraySpec((), "int32")}
+    spec = Spec(arrays, class_names=("a", "b"), mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0), max_length=29)
+    assert Spec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_round_trip_of_the_defaults():
+    spec = Spec({"points": ArraySpec((4, 3), "float32")})
+    again = Spec.from_dict(json.loads(json.dumps(spec.to_dict())))
+    assert again == spec and again.max_length is None and again.class_names == ()
+
+
+def test_array_spec_normalises_what_numpy_accepts():
+    assert ArraySpec((2, 3), "f4") == ArraySpec((2, 3), "float32")
+    assert ArraySpec((2, 3), "float32") != ArraySpec((3, 2), "float32")

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands end to end, as a person runs them: train, resume after kill -9, evaluate, check the data."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+TINY = (
+    "--config=configs/solids.py:tiny",
+    "--config.data.num_train=256",
+    "--config.data.num_validation=64",
+    "--config.data.num_test=64",
+    "--config.num_epochs=4.0",
+    "--config.log_every_steps=3",
+    "--config.checkpoint.every_epochs=0.5",
+)
+STEPS = 4 * (256 // 32)
+
+
+def states(workdir: Path) -> dict[str, bytes]:
+    """Every leaf of the newest checkpoint."""
+    import orbax.checkpoint as ocp
+
+    step = max(int(folder.name) for folder in (workdir / "checkpoints").iterdir() if folder.name.isdigit())
+    with ocp.StandardCheckpointer() as checkpointer:
+        tree = checkpointer.restore((workdir / "checkpoints" / str(step) / "state").absolute())
+    import jax
+
+    return {
+        jax.tree_util.keystr(path): np.asarray(leaf).tobytes()
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def metrics(workdir: Path) -> list[dict]:
+    """`metrics.jsonl` without what the clock wrote."""
+    clock = ("time", "wait", "per_second", "mfu")
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if not any(word in key for word in clock)} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run and what the command said."""
+    import subprocess
+    import sys
+
+    workdir = tmp_path_factory.mktemp("runs") / "solids-tiny"
+    command = [sys.executable, "-m", "perceiver_jax.main", *TINY, f"--workdir={workdir}"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    return workdir, result.stdout
+
+
+def test_says_what_it_does_and_what_to_run_next(finished):
+    workdir, output = finished
+    first, *_, last = output.splitlines()
+    assert first.startswith("configs/solids.py:tiny on ") and str(workdir) in first
+    for expected in ("parameters", "GFLOP per example", f"step     {STEPS}/{STEPS}", "accuracy", "perceiver_jax.evaluate"):
+        assert expected in output
+    assert last.strip().startswith("tensorboard --logdir")
+
+
+def test_run_folder_holds_what_it_promises(finished):
+    workdir, _ = finished
+    record = json.loads((workdir / "run.json").read_text())
+    for key in ("command", "git", "versions", "devices", "threads", "spec", "parameters", "num_parameters"):
+        assert record[key], key
+    assert json.loads((workdir / "config.json").read_text())["model"]["num_latents"] == 8
+    results = json.loads((workdir / "evaluation" / "results.json").read_text())
+    assert (results["split"], results["num_examples"]) == ("test", 64)
+    assert sum(scores["support"] for scores in results["per_class"].values()) == 64
+    assert set(results) >= {"step", "accuracy", "top5_accuracy", "loss"}
+    assert len(results["per_class"]) == len(record["spec"]["class_names"]) >= 10
+    newest = max((workdir / "evaluation").glob("test-*"), key=os.path.getmtime)
+    assert json.loads((newest / "results.json").read_text()) == results
+
+
+def test_tensorboard_reads_the_curves(finished):
+    workdir, _ = finished
+    events = EventAccumulator(str(workdir)).Reload()
+    losses = {event.step: event.value for event in events.Scalars("train/loss")}
+    logged = {line["step"]: line["train/loss"] for line in metrics(workdir) if "train/loss" in line}
+    assert losses == pytest.approx(logged)
+    assert "validation/accuracy" in events.Tags()["scalars"]
+
+
+def test_same_command_again_says_it_is_finished(finished, run_module):
+    workdir, _ = finished
+    before = (workdir / "metrics.jsonl").read_bytes()
+    result = run_module("main", *TINY, f"--workdir={workdir}")
+    assert result.rc == 0 and "finished" in result.stdout
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+
+
+def test_other_config_in_the_same_folder_is_refused(finished, run_module):
+    workdir, _ = finished
+    result = run_module("main", *TINY, "--config.optimizer.learning_rate=0.5", f"--workdir={workdir}")
+    assert result.rc == 78 and "optimizer.learning_rate: 0.001 -> 0.5" in result.stderr
+
+
+def test_killed_at_any_moment_and_resumed_is_bit_identical(finished, start_module, run_module, tmp_path):
+    whole, _ = finished
+    rng = np.random.default_rng(time.time_ns() % 2**32)
+    kills = 0
+    for _ in range(3):
+        process = start_module("main", *TINY, f"--workdir={tmp_path / 'run'}")
+        for line in process.stdout:
+            if line.startswith("first step"):
+                break
+        time.sleep(rng.uniform(0, 1.0))
+        kills += process.poll() is None
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert kills, "the run was over before it could be killed"
+    result = run_module("main", *TINY, f"--workdir={tmp_path / 'run'}")
+    assert result.rc == 0, result.stderr
+    assert states(tmp_path / "run") == states(whole)
+    assert metrics(tmp_path / "run") == metrics(whole)
+
+
+def test_sigterm_saves_and_exits_75(start_module, run_module, finished, tmp_path):
+    process = start_module("main", *TINY, f"--workdir={tmp_path / 'run'}")
+    for line in process.stdout:
+        if line.startswith("first step"):
+            break
+    os.kill(process.pid, signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 75 and "run the same command to go on" in stderr
+    assert run_module("main", *TINY, f"--workdir={tmp_path / 'run'}").rc == 0
+    assert metrics(tmp_path / "run") == metrics(finished[0])
+
+
+def test_evaluate_agrees_with_the_run_and_works_on_a_moved_folder(finished, run_module, tmp_path):
+    workdir, _ = finished
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(workdir, moved)
+    expected = json.loads((workdir / "evaluation" / "results.json").read_text())
+    result = run_module("evaluate", f"--workdir={moved}", "--batch_size=7")
+    assert result.rc == 0 and "accuracy" in result.stdout
+    got = json.loads((moved / "evaluation" / "results.json").read_text())
+    assert got["confusion"] == expected["confusion"]
+    assert got["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+    result = run_module("evaluate", f"--workdir={moved}", "--split=validation", f"--checkpoint={STEPS}")
+    assert result.rc == 0 and f"step {STEPS}" in result.stdout
+    assert json.loads((moved / "evaluation" / "results.json").read_text())["split"] == "validation"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [(("--split=tset",), "train, validation, test"), (("--checkpoint=7",), "7"), (("--checkpoint=bst",), "bst")],
+)
+def test_evaluate_says_what_there_is(finished, run_module, flags, expected):
+    result = run_module("evaluate", f"--workdir={finished[0]}", *flags)
+    assert result.rc == 78 and expected in result.stderr and "Traceback" not in result.stderr
+
+
+def test_check_data_counts_and_draws(run_module, tmp_path):
+    result = run_module("check_data", *TINY, f"--output_dir={tmp_path}")
+    assert result.rc == 0, result.stderr
+    assert "train: 256 examples" in result.stdout and "points: (256, 3) float32" in result.stdout
+    from PIL import Image
+
+    assert Image.open(tmp_path / "samples.png").size[0] > 400

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from perceiver_jax.models.adapters import ImageAdapter, PointAdapter, SequenceAdapter
+from perceiver_jax.models.positions import FourierPositions, LearnedPositions, fourier_features, grid_positions
+
+FOURIER = FourierPositions(4, 16.0)
+
+
+def random(*shape):
+    return jax.random.uniform(jax.random.key(0), shape, minval=-1)
+
+
+def test_points():
+    points = random(2, 10, 3)
+    np.testing.assert_array_equal(PointAdapter(FOURIER).apply({}, points), fourier_features(points, 4, 16.0))
+    paper = PointAdapter(FourierPositions(64, 2240))
+    assert paper.apply({}, points).shape == (2, 10, 387)
+
+
+def test_point_features_and_coordinates_as_features():
+    points = random(2, 10, 5)
+    positions = fourier_features(points[..., :3], 4, 16.0)
+    plain = PointAdapter(FOURIER).apply({}, points)
+    np.testing.assert_array_equal(plain, jnp.concatenate([points[..., 3:], positions], -1))
+    with_coordinates = PointAdapter(FOURIER, coordinates_as_features=True).apply({}, points)
+    np.testing.assert_array_equal(with_coordinates, jnp.concatenate([points, positions], -1))
+
+
+def test_image():
+    image = random(2, 4, 5, 3)
+    output = ImageAdapter(FOURIER).apply({}, image)
+    assert output.shape == (2, 20, 3 + 2 + 2 * 2 * 4)
+    np.testing.assert_array_equal(output[..., :3], image.reshape(2, 20, 3))
+    np.testing.assert_array_equal(output[1, :, 3:5], grid_positions((4, 5)).reshape(20, 2))
+
+
+def test_sequence_padding_changes_nothing():
+    sequence = random(2, 6, 3)
+    for positions in (FOURIER, LearnedPositions(9, 4)):
+        adapter = SequenceAdapter(positions, max_length=9)
+        variables = adapter.init(jax.random.key(0), sequence)
+        padded = jnp.pad(sequence, ((0, 0), (0, 3), (0, 0)))
+        output = adapter.apply(variables, sequence)
+        np.testing.assert_array_equal(output, adapter.apply(variables, padded)[:, :6])
+
+
+@pytest.mark.parametrize(
+    ("adapter", "shape", "message"),
+    [
+        (PointAdapter(FOURIER), (2, 3, 100), r"looks like \(batch, 3, points\). Swap the last two axes"),
+        (PointAdapter(FOURIER), (2, 100, 2), r"\(2, 100, 2\): expected \(batch, points, 3 coordinates"),
+        (PointAdapter(FOURIER), (100, 3), r"expected \(batch, points, 3 coordinates"),
+        (ImageAdapter(FOURIER), (2, 3, 32, 32), "Move the channels last"),
+        (ImageAdapter(FOURIER), (32, 32), r"expected \(batch, height, width, channels\)"),
+        (SequenceAdapter(FOURIER, 8), (2, 9, 3), "length 9: expected at most max_length=8"),
+        (SequenceAdapter(FOURIER, 8), (2, 8), r"expected \(batch, length, channels\)"),
+    ],
+)
+def test_wrong_shapes(adapter, shape, message):
+    with pytest.raises(ValueError, match=message):
+        adapter.apply({}, jnp.zeros(shape))
+
+
+def test_whole_numbers_are_refused(monkeypatch):
+    inputs = jnp.zeros((2, 8, 8, 3), jnp.uint8)
+    with pytest.raises(Exception, match="uint8|u8"):
+        ImageAdapter(FOURIER).apply({}, inputs)

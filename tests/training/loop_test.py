@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop on a toy: what is written when, resume in the middle of everything, early stopping, non-finite runs."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from perceiver_jax.errors import Retry
+from perceiver_jax.training import loop
+from perceiver_jax.training.checkpoint import Checkpoints
+from perceiver_jax.training.loop import train
+from perceiver_jax.training.meter import NonFiniteError
+from perceiver_jax.training.state import abstract_state, state_maker
+from tests.training.toy import Blobs, make_training
+
+TIMES = ("time", "step_time", "data_wait", "examples_per_second")
+
+
+def timeless(lines):
+    return [{key: value for key, value in line.items() if not any(word in key for word in TIMES)} for line in lines]
+
+
+def final_state(training, workdir):
+    make = state_maker(
+        training.task, training.optimizer, training.source.spec, ema=training.settings.ema_decay > 0
+    )
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        return checkpoints.restore(abstract_state(make, training.mesh), "latest")
+
+
+def stop_at(monkeypatch, step):
+    """Lets the run be asked to stop at a step, as a signal would."""
+
+    class Preemption(loop.Preemption):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    original = loop._Loop._one_step
+
+    def one_step(self, batches, *, first):
+        original(self, batches, first=first)
+        self.preemption.requested = int(self.state.step) == step
+
+    monkeypatch.setattr(loop, "Preemption", Preemption)
+    monkeypatch.setattr(loop._Loop, "_one_step", one_step)
+
+
+def assert_equal_states(left, right):
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), left, right)
+
+
+@pytest.fixture(scope="module")
+def options():
+    return dict(ema_decay=0.9, micro_batches=2, plateau=1, early_stopping=9)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, options):
+    workdir = tmp_path_factory.mktemp("whole")
+    training = make_training(**options)
+    return train(training, workdir), final_state(training, workdir)
+
+
+def test_history_has_every_line_at_its_step(uninterrupted):
+    history, _ = uninterrupted
+    kinds = [(line["step"], "train" if "train/loss" in line else "validation") for line in history]
+    logs = [(step, "train") for step in (5, 10, 15, 20, 24)]
+    assert sorted(kinds) == sorted(logs + [(step, "validation") for step in (8, 16, 24)])
+    assert kinds == sorted(kinds, key=lambda kind: kind[0])
+    assert history[-1]["validation/accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("step", [3, 8, 13])
+def test_preempted_and_resumed_run_is_bit_identical(step, tmp_path, monkeypatch, uninterrupted, options):
+    with monkeypatch.context() as patch, pytest.raises(Retry, match=f"preempted at step {step}, saved"):
+        stop_at(patch, step)
+        train(make_training(**options), tmp_path)
+    history = train(make_training(**options), tmp_path)
+    expected_history, (expected, expected_progress, _) = uninterrupted
+    state, progress, at = final_state(make_training(**options), tmp_path)
+    assert at == 24
+    assert_equal_states(state, expected)
+    assert timeless(history) == timeless(expected_history)
+    assert progress == expected_progress
+
+
+def test_finished_run_changes_nothing(tmp_path, options):
+    history = train(make_training(**options), tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    assert train(make_training(**options), tmp_path) == history
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
+
+
+def test_asked_to_stop_at_the_last_step_finishes(tmp_path, monkeypatch, uninterrupted, options):
+    stop_at(monkeypatch, 24)
+    assert timeless(train(make_training(**options), tmp_path)) == timeless(uninterrupted[0])
+
+
+def test_stopped_in_an_evaluation_does_it_first_on_resume(tmp_path, monkeypatch, uninterrupted, options):
+    with monkeypatch.context() as patch, pytest.raises(Retry, match="preempted at step 16"):
+        original = loop.evaluate
+
+        def interrupted(step, variables, batches, mesh, on_batch):
+            def ask():
+                running.preemption.requested = int(running.state.step) == 16
+                on_batch()
+
+            return original(step, variables, batches, mesh, ask)
+
+        patch.setattr(loop, "evaluate", interrupted)
+        running = loop._Loop(make_training(**options), tmp_path, loop.Console(quiet=True), loop.Preemption())
+        running.run()
+    assert timeless(train(make_training(**options), tmp_path)) == timeless(uninterrupted[0])
+
+
+def test_moved_run_goes_on(tmp_path, monkeypatch, options, uninterrupted):
+    with monkeypatch.context() as patch, pytest.raises(Retry):
+        stop_at(patch, 10)
+        train(make_training(**options), tmp_path / "a")
+    shutil.move(tmp_path / "a", tmp_path / "b")
+    train(make_training(**options), tmp_path / "b")
+    assert_equal_states(final_state(make_training(**options), tmp_path / "b")[0], uninterrupted[1][0])
+
+
+def test_early_stopping_ends_the_run_for_good(tmp_path):
+    options = dict(early_stopping=1, learning_rate=0.0, num_steps=80)
+    history = train(make_training(**options), tmp_path)
+    assert history[-1]["step"] == 16  # the second evaluation is no better than the first
+    assert train(make_training(**options), tmp_path) == history
+
+
+def test_plateau_scales_the_logged_rate(tmp_path):
+    history = train(make_training(plateau=1, learning_rate=1e-9, num_steps=32), tmp_path)
+    rates = {line["step"]: line["train/learning_rate"] for line in history if "train/loss" in line}
+    schedule = make_training(learning_rate=1e-9, num_steps=32).schedule
+    scales = {step: rate / float(schedule(step - 1)) for step, rate in rates.items()}
+    assert scales[5] == pytest.approx(1) and scales[20] == pytest.approx(0.5) and scales[30] < 0.3
+
+
+def test_best_checkpoint_survives(tmp_path):
+    training = make_training(num_steps=48, learning_rate=0.05)
+    history = train(training, tmp_path)
+    accuracy = {line["step"]: line["validation/accuracy"] for line in history if "validation/accuracy" in line}
+    best = max(accuracy, key=lambda step: (accuracy[step], -step))
+    with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        assert accuracy[checkpoints.best()] == accuracy[best]
+        assert checkpoints.latest() == 48
+
+
+def test_non_finite_run_ends_and_names_the_examples(tmp_path):
+    source = Blobs(poison=tuple(range(64)))
+    with pytest.raises(NonFiniteError, match="3 steps in a row"):
+        train(make_training(source=source), tmp_path)
+    examples = json.loads((tmp_path / "non_finite.json").read_text())["examples"]
+    assert [len(batch) for batch in examples] == [8, 8, 8]
+
+
+def test_one_bad_batch_is_skipped_and_logged(tmp_path):
+    history = train(make_training(source=Blobs(poison=(5,))), tmp_path)
+    skipped = sum(line["train/skipped_steps"] * 5 for line in history if line["step"] in (5, 10, 15, 20) and "train/loss" in line)
+    assert skipped >= 2  # example 5 comes once an epoch
+    assert all(np.isfinite(line["train/loss"]) for line in history if "train/loss" in line)
