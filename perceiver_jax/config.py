@@ -6,7 +6,6 @@ against each other where the parts are built, in `experiment`.
 """
 
 import json
-import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -80,9 +79,8 @@ def section(kind: str, name: str, **values: Any) -> ConfigDict:
 def _plain(value: Any, annotation: Any) -> Any:
     """A value as ml_collections can hold and override it: None becomes a typed placeholder, a dtype its name."""
     if value is None:
-        options = [option for option in typing.get_args(annotation) if option is not types.NoneType]
-        plain = options[0] if options and options[0] in (int, float, str, bool) else tuple
-        return placeholder(plain)
+        options = typing.get_args(annotation)
+        return placeholder(next((plain for plain in (float, int, str) if plain in options), tuple))
     return value if isinstance(value, (bool, int, float, str, tuple, list)) else value.__name__
 
 

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ModelNet point clouds in the HDF5 layout of `modelnet40_ply_hdf5_2048` (Qi et al. 2017); any set in it will
-do.
+"""ModelNet, or any set of point clouds in the HDF5 layout of `modelnet40_ply_hdf5_2048` (Qi et al. 2017).
 
 The layout: `train_files.txt` and `test_files.txt` list HDF5 files by a path of which the last part counts,
 each with `data` (clouds, points, 3) and `label` (clouds, 1) or (clouds,); `shape_names.txt` has the class
@@ -41,11 +40,9 @@ class ModelNet(PointAugmentation):
 
     Attributes:
         path: the folder with the files, or the one above it. It is only read.
-        num_points: points used of each cloud: the first ones in evaluation and, without `resample`, in
-            training.
+        num_points: points used of each cloud: the first ones, in training too unless `resample`.
         resample: another random subset of the stored points for each cloud and epoch.
-        validation_fraction: share of each class of the training part that becomes the validation split; 0:
-            none.
+        validation_fraction: share of each class of the training part that becomes the validation split.
         split_seed: chooses which.
 
     Raises:
@@ -100,17 +97,18 @@ class ModelNet(PointAugmentation):
         with _READING:
             if "_content" not in self.__dict__:
                 names, train, test = read_hdf5(find_folder(self.path))
-                if train.points.shape[1] < self.num_points:
-                    raise ConfigError(
-                        f"num_points={self.num_points}: the clouds in {self.path} have "
-                        f"{train.points.shape[1]} points. "
-                        f"Set --config.data.num_points={train.points.shape[1]} or less."
-                    )
+                self._check_size(train.points.shape[1])
                 held_out = stratified(train.label, self.validation_fraction, self.split_seed)
                 parts = {"train": _rows(train, ~held_out), "validation": _rows(train, held_out), "test": test}
-                splits = {split: part for split, part in parts.items() if len(part.label)}
-                self.__dict__["_content"] = names, splits
+                self.__dict__["_content"] = names, {k: part for k, part in parts.items() if len(part.label)}
             return self.__dict__["_content"]
+
+    def _check_size(self, stored: int) -> None:
+        if stored < self.num_points:
+            raise ConfigError(
+                f"num_points={self.num_points}: the clouds in {self.path} have {stored} points. "
+                f"Set --config.data.num_points={stored} or less."
+            )
 
     def __getstate__(self):
         return {name: value for name, value in self.__dict__.items() if name != "_content"}
@@ -126,10 +124,9 @@ def find_folder(path: str | pathlib.Path) -> pathlib.Path:
     inside = sorted(p for p in path.iterdir() if p.is_dir()) if path.is_dir() else []
     found = [p for p in [path, *inside] if (p / LISTS["train"]).is_file() or any(p.glob(FILES["train"]))]
     if not found:
+        problem = "no ModelNet HDF5 files here" if path.is_dir() else "no such folder"
         raise ConfigError(
-            f"{path}: "
-            f"{'no ModelNet HDF5 files here' if path.is_dir() else 'no such folder'}. Fetch {ADDRESS} , "
-            f"unpack it into {path} and run: {COMMAND.format(path=path)}"
+            f"{path}: {problem}. Fetch {ADDRESS} , unpack it into {path} and run: {COMMAND.format(path=path)}"
         )
     if len(found) > 1 and found[0] != path:
         raise ConfigError(
@@ -202,8 +199,8 @@ def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
     names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
     if not names or len(set(names)) < len(names):
         raise ConfigError(
-            f"{file}: expected different class names, one a line, got {len(names)}, "
-            f"{len(set(names))} different."
+            f"{file}: expected different class names, one a line, "
+            f"got {len(names)}, {len(set(names))} different."
         )
     return names
 
@@ -232,8 +229,8 @@ def _check_shapes(file: pathlib.Path, points: np.ndarray, label: np.ndarray) -> 
         )
     if label.shape not in ((len(points), 1), (len(points),)) or label.dtype.kind not in "iu":
         raise ConfigError(
-            f"{file}: label is {label.dtype} {label.shape}: expected integers "
-            f"({len(points)}, 1), one for each cloud."
+            f"{file}: label is {label.dtype} {label.shape}: expected integers ({len(points)}, 1), "
+            "one for each cloud."
         )
 
 
@@ -241,9 +238,8 @@ def _check_records(file: pathlib.Path, points: np.ndarray, label: np.ndarray, na
     wrong = np.flatnonzero((label < 0) | (label >= len(names)))
     if len(wrong):
         raise ConfigError(
-            f"{file}: record {wrong[0]} has label {label[wrong[0]]}: expected "
-            f"0..{len(names) - 1}, the {len(names)} lines "
-            "of shape_names.txt."
+            f"{file}: record {wrong[0]} has label {label[wrong[0]]}: expected 0..{len(names) - 1}, "
+            f"the {len(names)} lines of shape_names.txt."
         )
     with np.errstate(invalid="ignore"):
         total = points.sum(dtype=np.float64)

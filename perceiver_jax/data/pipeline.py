@@ -2,8 +2,7 @@
 """Batches of a source in the order of a plan, read ahead through Grain.
 
 Element i is this process's rows of batch i, so the whole state of the data is the step. Grain's own iterator
-state is not used: it changes with the number of workers. What to load is decided in `plan`, how in the
-source.
+state is not used: it changes with the number of workers. What to load is for `plan`, how for the source.
 """
 
 import functools

@@ -28,9 +28,8 @@ class Plan:
             raise ConfigError(f"batch_size={self.batch_size}: expected at least 1.")
         if self.num_examples < self.batch_size:
             raise ConfigError(
-                f"batch_size={self.batch_size} is more than the {self.num_examples} "
-                "examples of the training split. "
-                f"Use batch_size={max(1, self.num_examples)} or less."
+                f"batch_size={self.batch_size} is more than the {self.num_examples} examples of the training "
+                f"split. Use batch_size={max(1, self.num_examples)} or less."
             )
 
     @property

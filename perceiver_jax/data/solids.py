@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Procedural solids as point clouds: the set that is always there; example i follows from (set_seed, split,
-i).
+"""Procedural solids as point clouds, the set that is always there: example i follows from the set_seed and i.
 
 The classes are those of `shapes`; random proportions, stretch, orientation, uneven density and noise are
 added here.
@@ -28,8 +27,7 @@ class Solids(PointAugmentation):
         num_train, num_validation, num_test: sizes of the splits; nothing is stored.
         set_seed: of the set itself; `seed` is that of the augmentation.
         noise: standard deviation of a point off the surface, the solid having radius 1.
-        variation: 0 = one shape a class (turned at random), 1 = the full range of proportions, stretch and
-            density.
+        variation: 0 = one shape a class (turned at random), 1 = the full range of proportions and density.
 
     Raises:
         ConfigError: a size or range is impossible.

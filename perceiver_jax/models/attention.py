@@ -137,8 +137,9 @@ class InputProjection(nn.Module):
     def _project(self, normalized: Array, name: str, width: int, scale: Array, offset: Array) -> Array:
         kernel, bias = Projection(width, name=name)(normalized.shape[-1])
         folded, bias = scale[:, None] * kernel, offset @ kernel + bias
-        projected = normalized.astype(self.dtype) @ folded.astype(self.dtype) + bias.astype(self.dtype)
-        return split_heads(projected, self.num_heads)
+        folded, bias = folded.astype(self.dtype), bias.astype(self.dtype)
+        projected = jnp.einsum("cf,bmc->bfm", folded, normalized.astype(self.dtype)) + bias[:, None]
+        return projected.reshape(projected.shape[0], self.num_heads, -1, projected.shape[-1]).transpose(0, 3, 1, 2)
 
 
 class NormParameters(nn.Module):

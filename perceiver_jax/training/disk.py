@@ -39,7 +39,7 @@ def explain(
 
 
 def _reason(error: BaseException, codes: set[int]) -> str | None:
-    """The system's words for a code that the error or a cause has, or (TensorStore) spells out in its text."""
+    """The system's words for a code that the error or a cause has, or (TensorStore) spells out."""
     for cause in _chain(error):
         found = (
             {cause.errno}

@@ -25,7 +25,7 @@ from perceiver_jax.training.preemption import Preemption
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.sharding import put_batch
 from perceiver_jax.training.state import abstract_state, init_state, state_maker
-from perceiver_jax.training.step import make_evaluation_step, make_train_step
+from perceiver_jax.training.step import jit_train_step, make_evaluation_step, make_train_step
 from perceiver_jax.training.throughput import throughput
 from perceiver_jax.training.writers import Writers, count_lines, history
 
@@ -64,7 +64,11 @@ class _Loop:
             micro_batches=self.settings.micro_batches,
             ema_decay=self.settings.ema_decay,
         )
-        self.train_step = jax.jit(step, donate_argnums=0)
+        self.make_state = state_maker(
+            training.task, training.optimizer, training.source.spec, ema=self.settings.ema_decay > 0
+        )
+        self.abstract_state = abstract_state(self.make_state, self.mesh)
+        self.train_step = jit_train_step(step, self.abstract_state, self.mesh)
         self.evaluation_step = jax.jit(make_evaluation_step(training.task, seed=EVALUATION_SEED))
         self.stopped = ""
 
@@ -90,14 +94,11 @@ class _Loop:
 
     def _restore(self) -> dict[str, Any]:
         """Puts the newest promised state, or the first one, into `self.state`; returns its progress."""
-        make = state_maker(
-            self.training.task, self.training.optimizer, self.training.source.spec, ema=self.settings.ema_decay > 0
-        )
         if self.checkpoints.latest() is None:
-            self.state = init_state(make, self.mesh, self.settings.seed)
+            self.state = init_state(self.make_state, self.mesh, self.settings.seed)
             self.console.say("starting at step 0: no checkpoint in this folder yet")
             return {}
-        self.state, progress, step = self.checkpoints.restore(abstract_state(make, self.mesh), "latest")
+        self.state, progress, step = self.checkpoints.restore(self.abstract_state, "latest")
         self.console.say(f"resuming at step {step} of {self.settings.num_steps}")
         return progress
 
@@ -182,7 +183,7 @@ class _Loop:
         improved = self.controls.best.update(done, metrics)
         if self.controls.plateau.update(metrics):
             scale = self.controls.plateau.scale(float(self.state.lr_scale))
-            self.state = self.state.replace(lr_scale=jax.device_put(np.float32(scale), self.state.lr_scale.sharding))
+            self.state = self.state.replace(lr_scale=jax.device_put(np.float32(scale), self.abstract_state.lr_scale.sharding))
             self.console.say(f"step {done}: {self.controls.plateau.metric} has stopped improving; rate x {scale:g} from here")
         if self.controls.early_stopping.update(metrics):
             self.stopped = f"stopped early at step {done}: {self.controls.early_stopping.metric} has stopped improving"

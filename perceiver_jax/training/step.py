@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from perceiver_jax.metrics.statistics import Mean
 from perceiver_jax.tasks.base import Batch, Task
+from perceiver_jax.training.sharding import batch_sharding, replicated
 from perceiver_jax.training.state import TrainState
 
 
@@ -82,6 +84,18 @@ def make_train_step(
         return kept.replace(step=state.step + 1, bad_steps=bad_steps), Report(stats, rate, bad_steps)
 
     return train_step
+
+
+def jit_train_step(step: Step, state: TrainState, mesh: Mesh) -> Step:
+    """Compiles a train step once: the state is donated and comes back where it lay.
+
+    Args:
+        state: the abstract state, with its shardings.
+    """
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
+    return jax.jit(
+        step, donate_argnums=0, in_shardings=(shardings, batch_sharding(mesh)), out_shardings=(shardings, replicated(mesh))
+    )
 
 
 def make_evaluation_step(task: Task, *, seed: int) -> Callable:

@@ -255,14 +255,14 @@ def empty_list(folder):
         (group_for_array, "ply_data_train0.h5: no label in it"),
         (
             wrong_axes,
-            r"ply_data_train0.h5: data is float32 \(20, 3, 10\): expected " r"floats \(clouds, points, 3\)",
+            r"ply_data_train0.h5: data is float32 \(20, 3, 10\): expected floats \(clouds, points, 3\)",
         ),
         (wrong_count, r"ply_data_train0.h5: label is uint8 \(19, 1\): expected integers \(20, 1\)"),
         (wrong_type, "ply_data_train0.h5: label is float32"),
         (other_size, "10 in ply_data_train0.h5, 11 in ply_data_train1.h5|11 in ply_data_train1.h5"),
         (
             wrong_label,
-            r"ply_data_train1.h5: record 4 has label 3: expected 0..2, the 3 " r"lines of shape_names.txt",
+            r"ply_data_train1.h5: record 4 has label 3: expected 0..2, the 3 lines of shape_names.txt",
         ),
         (not_finite, r"ply_data_test0.h5: record 7 \(desk\) has coordinates that are not finite"),
         (opposite_infinities, r"ply_data_test0.h5: record 2 \(lamp\)"),
@@ -283,7 +283,7 @@ def test_each_damage_is_named(folder, damage, message):
 
 def test_more_points_than_stored(folder):
     with pytest.raises(
-        ConfigError, match=r"num_points=2048: .* have 10 points. Set " r"--config.data.num_points=10 or less"
+        ConfigError, match=r"num_points=2048: .* have 10 points. Set --config.data.num_points=10 or less"
     ):
         read(folder, num_points=2048)
 

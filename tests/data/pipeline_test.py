@@ -78,7 +78,7 @@ def test_epochs_augment_anew(full_run):
 
 def test_batch_must_split_over_processes():
     with pytest.raises(
-        ConfigError, match=r"batch_size=8 does not split over 3 processes. Use a " r"multiple of 3, e.g. 6"
+        ConfigError, match=r"batch_size=8 does not split over 3 processes. Use a multiple of 3, e.g. 6"
     ):
         take(process_index=0, process_count=3)
 
@@ -143,12 +143,12 @@ class Broken:
         (
             Broken(ConfigError("a.h5: record 3 is broken")),
             ConfigError,
-            r"record 3 is broken \(batch 1 of " r"'train'.* 2..3",
+            r"record 3 is broken \(batch 1 of 'train'.* 2..3",
         ),
         (
             Broken(KeyError("x")),
             RuntimeError,
-            r"KeyError: 'x' \(batch 1 of 'train', 2 " r"examples with ids 2..3",
+            r"KeyError: 'x' \(batch 1 of 'train', 2 examples with ids 2..3",
         ),
         (Broken(dtype="float64"), ValueError, r"Broken.load does not keep its spec: .*float32.*float64"),
     ],

@@ -146,7 +146,7 @@ def test_random_subset():
 
 def test_wrong_fields_are_named_together():
     with pytest.raises(
-        ConfigError, match=r"normalize='box'.* none, center, cube, " r"sphere.*scale=\(2.0, 1.0\).*jitter=-1"
+        ConfigError, match=r"normalize='box'.* none, center, cube, sphere.*scale=\(2.0, 1.0\).*jitter=-1"
     ):
         PointAugmentation(normalize="box", scale=(2.0, 1.0), jitter=-1.0)
     with pytest.raises(ConfigError, match="up_axis='w'"):

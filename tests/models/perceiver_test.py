@@ -19,8 +19,6 @@ def encoder(**fields):
     defaults = dict(
         num_latents=6,
         latent_dim=16,
-        num_cross_attends=2,
-        num_blocks=2,
         num_self_attends_per_block=2,
         num_cross_attend_heads=2,
         num_self_attend_heads=4,
@@ -42,7 +40,7 @@ def _init(model, shape):
 
 def init(model, inputs=None):
     """Random parameters, biases included; of a model's own start only where a test is about it."""
-    return _init(model, random_inputs().shape if inputs is None else inputs.shape)
+    return _init(model, (2, 20, 5) if inputs is None else inputs.shape)
 
 
 @functools.cache
@@ -114,7 +112,7 @@ def test_only_scanned_stacks_have_a_layer_axis():
 
 
 def test_layers_start_different():
-    kernel = encoder().init(jax.random.key(0), random_inputs())["params"]["blocks_0"]["layers"]["mlp"]["out"]["kernel"]
+    kernel = jax.jit(encoder().init)(jax.random.key(0), random_inputs())["params"]["blocks_0"]["layers"]["mlp"]["out"]["kernel"]
     assert not np.allclose(kernel[0], kernel[1])
 
 
@@ -166,21 +164,20 @@ def test_latent_flops_do_not_depend_on_the_length_of_the_input():
     assert flops(one, 2048) > 3 * flops(one, 512)
 
 
-def temporary_bytes(model, variables, inputs):
-    gradient = jax.grad(lambda variables: model.apply(variables, inputs).sum())
-    return jax.jit(gradient).lower(variables).compile().memory_analysis().temp_size_in_bytes
-
-
 def test_remat_gives_the_same_gradients_from_less_memory():
-    plain = encoder(num_latents=64, num_self_attends_per_block=8, self_attend_widening_factor=4)
-    remat, inputs = plain.clone(remat=True), random_inputs()
+    plain, inputs = encoder(num_latents=64, num_self_attends_per_block=8), random_inputs()
     variables = init(plain)
-    gradients = [
-        jax.jit(jax.grad(lambda variables, model=model: (model.apply(variables, inputs) ** 2).sum()))(variables)
-        for model in (plain, remat)
-    ]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3), *gradients)
-    assert temporary_bytes(remat, variables, inputs) < 0.5 * temporary_bytes(plain, variables, inputs)
+
+    def compiled(model):
+        gradient = jax.grad(lambda variables: (model.apply(variables, inputs) ** 2).mean())
+        return jax.jit(gradient).lower(variables).compile()
+
+    without, remat = compiled(plain), compiled(plain.clone(remat=True))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), without(variables), remat(variables)
+    )
+    used = [program.memory_analysis().temp_size_in_bytes for program in (without, remat)]
+    assert used[1] < 0.5 * used[0]
 
 
 def program(**fields):
@@ -257,7 +254,7 @@ def test_pooling_and_head():
     for pooling, pooled in (("mean", latents.mean(1)), ("latent", latents[:, 0])):
         expected = pooled @ variables["params"]["head"]["kernel"] + variables["params"]["head"]["bias"]
         np.testing.assert_allclose(models[pooling].apply(variables, points), expected, atol=1e-5)
-    zero = models["mean"].clone(zero_head=True).init(jax.random.key(0), points)
+    zero = jax.jit(models["mean"].clone(zero_head=True).init)(jax.random.key(0), points)
     assert np.all(np.asarray(zero["params"]["head"]["kernel"]) == 0)
     with pytest.raises(ConfigError, match="pooling='max' is unknown"):
         init(models["mean"].clone(pooling="max"), points)

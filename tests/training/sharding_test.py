@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Eight simulated devices: the same first parameters, the same losses, and a state that is really split."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.training.sharding import _partition, make_mesh
+
+ROOT = Path(__file__).resolve().parents[2]
+DEVICES = 8
+MESHES = {"data": {"data": 8}, "fsdp": {"data": 1, "fsdp": 8}, "both": {"data": 2, "fsdp": 4}}
+
+PROGRAM = """
+import hashlib, json, sys
+import jax, numpy as np
+from perceiver_jax import config as c
+from perceiver_jax.experiment import build
+from perceiver_jax.data.pipeline import train_batches
+from perceiver_jax.data.plan import Plan
+from perceiver_jax.training.sharding import put_batch
+from perceiver_jax.training.state import abstract_state, init_state, state_maker
+from perceiver_jax.training.step import jit_train_step, make_train_step
+
+config = c.default()
+config.data = c.section("data", "solids", num_points=32, num_train=64, num_validation=16, num_test=16)
+config.task = c.section("task", "classification")
+positions = c.section("positions", "fourier", fourier_bands=4, max_resolution=8.0)
+config.model = c.section("model", "perceiver", adapter=c.section("adapter", "points", positions=positions),
+    num_latents=8, latent_dim=128, num_cross_attends=1, num_self_attends_per_block=2,
+    num_self_attend_heads=4, dropout_rate=0.1)
+config.optimizer = c.section("optimizer", "lamb", learning_rate=3e-3, weight_decay=0.1, clip_norm=1.0)
+config.schedule = c.section("schedule", "constant")
+config.batch_size, config.num_steps, config.ema_decay, config.micro_batches = 16, 20, 0.9, 2
+
+def outcome(mesh):
+    config.mesh.update(mesh)
+    t = build(c.to_dict(config))
+    make = state_maker(t.task, t.optimizer, t.source.spec, ema=True)
+    state = init_state(make, t.mesh, 0)
+    first = hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in jax.tree.leaves(state))).hexdigest()
+    large = [x for x in jax.tree.leaves(state) if x.size >= 2**14]
+    shares = [max(s.data.nbytes for s in x.addressable_shards) / x.nbytes for x in large]
+    step = make_train_step(t.task, t.optimizer, t.schedule, seed=0, ema_decay=0.9, micro_batches=2)
+    step = jit_train_step(step, abstract_state(make, t.mesh), t.mesh)
+    losses = []
+    with jax.set_mesh(t.mesh), train_batches(t.source, Plan(64, 16), start_step=0, num_steps=20) as batches:
+        for batch in batches:
+            state, report = step(state, put_batch(batch, t.mesh))
+            losses.append(report.stats["loss"].value())
+    return {"first": first, "shares": shares, "losses": losses, "compiles": step._cache_size()}
+
+print(json.dumps({name: outcome(mesh) for name, mesh in json.loads(sys.argv[1]).items()}))
+"""
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    def run(meshes, devices):
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", PROGRAM, json.dumps(meshes)]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stderr[-3000:]
+        return json.loads(result.stdout)
+
+    return run({"one": {}}, 1) | run(MESHES, DEVICES)
+
+
+@pytest.mark.parametrize("name", ["data", "fsdp", "both"])
+def test_first_state_is_the_same_bit_by_bit(outcomes, name):
+    assert outcomes[name]["first"] == outcomes["one"]["first"]
+
+
+@pytest.mark.parametrize("name", ["data", "fsdp", "both"])
+def test_losses_are_those_of_one_device(outcomes, name):
+    np.testing.assert_allclose(outcomes[name]["losses"], outcomes["one"]["losses"], rtol=1e-5, atol=1e-5)
+    assert outcomes[name]["losses"][-1] < outcomes[name]["losses"][0]
+
+
+@pytest.mark.parametrize(("name", "share"), [("data", 1), ("fsdp", 1 / 8), ("both", 1 / 4)])
+def test_large_leaves_are_split_over_fsdp(outcomes, name, share):
+    assert outcomes[name]["shares"] and set(outcomes[name]["shares"]) == {share}
+
+
+def test_one_compile_on_every_mesh(outcomes):
+    assert {outcome["compiles"] for outcome in outcomes.values()} == {1}
+
+
+def test_partition_takes_the_largest_axis_and_never_a_stacked_one():
+    assert tuple(_partition((8, 128, 512), 1, 8)) == (None, None, "fsdp")
+    assert tuple(_partition((1024, 130), 0, 8)) == ("fsdp", None)
+    assert tuple(_partition((8, 129, 131), 1, 8)) == ()
+    assert tuple(_partition((128,), 0, 8)) == ()
+
+
+def test_mesh_that_does_not_cover_the_devices():
+    with pytest.raises(ConfigError, match=f"does not cover {jax.device_count()} devices"):
+        make_mesh(data=3)
