@@ -47,7 +47,7 @@ format: $(TEST_STAMP)  ## mend what ruff can mend
 pins: $(STAMP)  ## resolve pyproject's dependencies anew into requirements.txt
 	@rm -rf build/pins && $(PYTHON) -m venv build/pins
 	@$(PY) $(REQUIREMENTS) runtime > build/pins/wanted.txt
-	@build/pins/bin/python -m pip -q install -r build/pins/wanted.txt
+	@build/pins/bin/python -m pip -q install --upgrade setuptools -r build/pins/wanted.txt
 	@{ sed '/^[^#]/,$$d' requirements.txt; build/pins/bin/python -m pip freeze --all --exclude pip; } > build/pins/new.txt
 	@mv build/pins/new.txt requirements.txt
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models: adapters of inputs, the Perceiver encoder, attention. They know nothing of data, metrics or training."""
+"""Models: adapters of inputs, the Perceiver, attention. They know nothing of data, metrics or training."""
 
 from collections.abc import Sequence
 
@@ -7,5 +7,5 @@ STACK = "layers"  # name of every scanned stack of layers
 
 
 def stacked_axes(path: Sequence[str]) -> int:
-    """How many leading axes of the parameter at `path` count stacked layers: one for each "layers" on the way to it."""
+    """How many leading axes of the parameter at `path` are stacked layers: one for each "layers" in it."""
     return sum(part == STACK for part in path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adapters: one interface, inputs of a modality -> (batch, length, channels), for an encoder that knows no modality.
+"""Adapters: one interface, inputs of a modality -> (batch, length, channels), so that an encoder knows none.
 
 An adapter owns the position encoding and joins it to the features, [features | positions], as published.
 """
@@ -8,7 +8,7 @@ import math
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from perceiver_jax.models.positions import grid_positions
 
@@ -16,14 +16,14 @@ from perceiver_jax.models.positions import grid_positions
 class PointAdapter(nn.Module):
     """Point clouds: the first channels of a point are its coordinates, all others are features.
 
-    With `coordinates_as_features` the coordinates are fed as data too; Fourier positions hold them raw already.
+    With `coordinates_as_features` the coordinates are data too; Fourier positions hold them raw already.
     """
 
     positions: nn.Module
     coordinates_as_features: bool = False
     coordinate_dims: int = 3
 
-    def __call__(self, inputs: Float[Array, "..."]) -> Float[Array, "batch length channels"]:
+    def __call__(self, inputs: Shaped[Array, "..."]) -> Float[Array, "batch length channels"]:
         _check_points(inputs, self.coordinate_dims)
         coordinates = inputs[..., : self.coordinate_dims]
         features = inputs if self.coordinates_as_features else inputs[..., self.coordinate_dims :]
@@ -35,7 +35,7 @@ class ImageAdapter(nn.Module):
 
     positions: nn.Module
 
-    def __call__(self, inputs: Float[Array, "..."]) -> Float[Array, "batch length channels"]:
+    def __call__(self, inputs: Shaped[Array, "..."]) -> Float[Array, "batch length channels"]:
         _check_image(inputs)
         batch, *grid, channels = inputs.shape
         coordinates = grid_positions(grid).reshape(math.prod(grid), len(grid))
@@ -44,15 +44,15 @@ class ImageAdapter(nn.Module):
 
 
 class SequenceAdapter(nn.Module):
-    """Sequences of features (batch, length, channels) of up to `max_length`; an index has the same position in all."""
+    """Sequences (batch, length, channels) of up to `max_length`; an index has one position in all."""
 
     positions: nn.Module
     max_length: int
 
-    def __call__(self, inputs: Float[Array, "..."]) -> Float[Array, "batch length channels"]:
+    def __call__(self, inputs: Shaped[Array, "..."]) -> Float[Array, "batch length channels"]:
         _check_float(inputs, "a sequence")
         if inputs.ndim != 3:
-            raise ValueError(f"a sequence batch has shape {inputs.shape}: expected (batch, length, channels).")
+            raise ValueError(f"a sequence has shape {inputs.shape}: expected (batch, length, channels).")
         length = inputs.shape[1]
         if length > self.max_length:
             raise ValueError(
@@ -62,7 +62,9 @@ class SequenceAdapter(nn.Module):
         return _join(inputs, self.positions(grid_positions((self.max_length,)))[:length])
 
 
-def _join(features: Float[Array, "batch length features"], positions: Float[Array, "... length channels"]) -> Array:
+def _join(
+    features: Float[Array, "batch length features"], positions: Float[Array, "*batch_or_none length channels"]
+) -> Float[Array, "batch length joined"]:
     positions = jnp.broadcast_to(positions, (*features.shape[:2], positions.shape[-1]))
     return jnp.concatenate([features, positions.astype(features.dtype)], axis=-1)
 
@@ -76,7 +78,8 @@ def _check_points(inputs: Array, dims: int) -> None:
     _check_float(inputs, "a point cloud")
     if inputs.ndim != 3 or inputs.shape[-1] < dims:
         raise ValueError(
-            f"a batch of point clouds has shape {inputs.shape}: expected (batch, points, {dims} coordinates + features)."
+            f"a batch of point clouds has shape {inputs.shape}: "
+            f"expected (batch, points, {dims} coordinates + features)."
         )
     if inputs.shape[1] == dims < inputs.shape[2]:
         raise ValueError(
@@ -88,7 +91,7 @@ def _check_points(inputs: Array, dims: int) -> None:
 def _check_image(inputs: Array) -> None:
     _check_float(inputs, "an image")
     if inputs.ndim < 3:
-        raise ValueError(f"an image batch has shape {inputs.shape}: expected (batch, height, width, channels).")
+        raise ValueError(f"an image has shape {inputs.shape}: expected (batch, height, width, channels).")
     if inputs.ndim == 4 and inputs.shape[1] in (1, 3) and inputs.shape[-1] > 4:
         raise ValueError(
             f"an image batch has shape {inputs.shape}: expected (batch, height, width, channels), "

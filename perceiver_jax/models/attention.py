@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention: `attend` on three paths, and the cross- and self-attention layers made of it (Jaegle et al. 2021, 3.1).
+"""Attention: `attend` on three paths, and the layers made of it (Jaegle et al. 2021, section 3.1).
 
-The layers are the attention alone; norms, residuals and MLPs around it live in `perceiver`. All softmax is float32.
+The layers are attention and MLP alone; norms and residuals live in `blocks`. All softmax is float32.
 """
 
 import functools
@@ -13,17 +13,16 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
-from perceiver_jax.models.chunked import chunked_attend
+from perceiver_jax.models.chunked import MASKED, chunked_attend
 
 PATHS = ("auto", "dense", "fused", "chunked")
 CHUNK_SIZE = 1024
 CHUNKED_FROM = {"cpu": 1024}  # keys from which chunks pay, by backend; measured on CPU
 CHUNKED_FROM_ELSEWHERE = 16384  # where the scores of a dense path begin to fill an accelerator's memory
-MASKED = -1e30  # score of a masked key: finite, so that a row without keys has no NaN on its way to zero
 
 
 def cudnn_supports(backend: str, dtype: Any, head_dim: int) -> bool:
-    """Whether cuDNN's fused attention takes this: an NVIDIA GPU, half precision, heads of 8, 16, ... 128 channels."""
+    """Whether cuDNN's fused attention takes this: a GPU, half precision, heads of 8, 16, ... 128 channels."""
     return backend == "gpu" and np.dtype(dtype).itemsize == 2 and head_dim % 8 == 0 and head_dim <= 128
 
 
@@ -50,14 +49,16 @@ def attend(
     path: str = "auto",
     chunk_size: int = CHUNK_SIZE,
 ) -> Float[Array, "batch queries heads value_dim"]:
-    """softmax(query key^T / sqrt(dim)) value over the real keys; zero, with zero gradients, where there is none.
+    """softmax(query key^T / sqrt(dim)) value over the real keys; zero, with zero gradients, without any.
 
     Args:
         query, key, value: projected inputs, heads apart. The fused path wants dim == value_dim.
         mask: True marks a real key; None means all are.
         path: "dense" holds all scores; "fused" is jax.nn.dot_product_attention, by cuDNN where it can;
-            "chunked" goes over `chunk_size` keys at a time and recomputes scores backward; "auto": see `resolve_path`.
+            "chunked" goes over `chunk_size` keys at a time and recomputes scores backward;
+            "auto" is what `resolve_path` says.
         chunk_size: keys a chunk.
+
     Raises:
         ValueError: an unknown path.
     """
@@ -76,7 +77,7 @@ def attention_weights(
     key: Float[Array, "batch keys heads dim"],
     mask: Bool[Array, "batch keys"] | None = None,
 ) -> Float[Array, "batch heads queries keys"]:
-    """The float32 softmax over keys that `attend` weighs the values with; a row without real keys is all zero."""
+    """The float32 softmax that `attend` weighs the values with; a row without real keys is all zero."""
     scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
     scores = scores * query.shape[-1] ** -0.5
     if mask is None:
@@ -99,7 +100,7 @@ def _fused(query: Array, key: Array, value: Array, mask: Array | None, implement
 
 
 class Projection(nn.Module):
-    """Kernel and bias of a dense layer, handed out unapplied so that several can be merged or folded into one GEMM."""
+    """Kernel and bias of a dense layer, unapplied, so that several can be merged into one product."""
 
     features: int
 
@@ -132,14 +133,14 @@ class InputProjection(nn.Module):
         channels = normalized.shape[-1]
         width = self.width or channels
         scale, offset = NormParameters(name="norm")(channels)
-        return KeysValues(*(self._project(normalized, name, width, scale, offset) for name in ("key", "value")))
+        parts = [self._project(normalized, name, width, scale, offset) for name in ("key", "value")]
+        return KeysValues(*parts)
 
     def _project(self, normalized: Array, name: str, width: int, scale: Array, offset: Array) -> Array:
         kernel, bias = Projection(width, name=name)(normalized.shape[-1])
         folded, bias = scale[:, None] * kernel, offset @ kernel + bias
-        folded, bias = folded.astype(self.dtype), bias.astype(self.dtype)
-        projected = jnp.einsum("cf,bmc->bfm", folded, normalized.astype(self.dtype)) + bias[:, None]
-        return projected.reshape(projected.shape[0], self.num_heads, -1, projected.shape[-1]).transpose(0, 3, 1, 2)
+        projected = normalized.astype(self.dtype) @ folded.astype(self.dtype) + bias.astype(self.dtype)
+        return split_heads(projected, self.num_heads)
 
 
 class NormParameters(nn.Module):
@@ -181,10 +182,14 @@ class SelfAttention(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "batch length channels"]) -> Float[Array, "batch length channels"]:
+    def __call__(
+        self, inputs: Float[Array, "batch length channels"]
+    ) -> Float[Array, "batch length channels"]:
         width = inputs.shape[-1]
-        kernels, biases = zip(*(Projection(width, name=name)(width) for name in ("query", "key", "value")), strict=True)
-        kernel, bias = jnp.concatenate(kernels, 1).astype(self.dtype), jnp.concatenate(biases).astype(self.dtype)
+        projections = [Projection(width, name=name)(width) for name in ("query", "key", "value")]
+        kernel, bias = (
+            jnp.concatenate(parts, -1).astype(self.dtype) for parts in zip(*projections, strict=True)
+        )
         merged = inputs.astype(self.dtype) @ kernel + bias
         query, key, value = (split_heads(part, self.num_heads) for part in jnp.split(merged, 3, axis=-1))
         attended = attend(query, key, value, path=self.attention_path, chunk_size=self.chunk_size)
@@ -192,7 +197,7 @@ class SelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Linear, GELU, Linear. The tanh approximation of GELU is DeepMind's; `exact_gelu` is that of most other libraries."""
+    """Linear, GELU, Linear. GELU is DeepMind's tanh approximation, or with `exact_gelu` the erf one."""
 
     widening_factor: int = 1
     exact_gelu: bool = False

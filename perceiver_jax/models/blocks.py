@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Perceiver's building blocks: a cross-attend, a self-attention layer, a scanned block of them (Jaegle et al. 2021, 3.1).
+"""The Perceiver's parts: cross-attend, self-attention layer, scanned block of layers (Jaegle et al. 2021).
 
-Pre-norm with residuals, no last norm, layer norm with epsilon 1e-5 in float32, as in DeepMind's code. Here too lie the two
-transformations used on them: `repeat` (the same weights again, by scan) and `rematerialize`.
+Pre-norm with residuals, no last norm, layer norm with epsilon 1e-5 in float32, as in DeepMind's code. Here
+too lie the two transformations used on them: `repeat` (the same weights again, by scan) and `rematerialize`.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ Latents = Float[Array, "batch num_latents latent_dim"]
 
 
 def layer_norm(dtype: Any, name: str | None = None) -> nn.LayerNorm:
-    """Statistics in float32, result in `dtype`. linen's default fast variance: any other doubles XLA's work on CPU."""
+    """Statistics in float32, result in `dtype`; fast variance, since any other doubles XLA's work on CPU."""
     return nn.LayerNorm(LAYER_NORM_EPSILON, dtype=dtype, name=name)
 
 
@@ -96,14 +96,16 @@ class SelfAttend(nn.Module):
     @nn.compact
     def __call__(self, latents: Latents, train: bool) -> Latents:
         dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
-        attention = SelfAttention(self.num_heads, self.attention_path, self.chunk_size, dtype=self.dtype, name="attention")
+        attention = SelfAttention(
+            self.num_heads, self.attention_path, self.chunk_size, dtype=self.dtype, name="attention"
+        )
         mlp = MLP(self.widening_factor, self.exact_gelu, dtype=self.dtype, name="mlp")
         latents = latents + dropout(attention(layer_norm(self.dtype, "norm")(latents)))
         return latents + dropout(mlp(layer_norm(self.dtype, "mlp_norm")(latents)))
 
 
 class LatentBlock(nn.Module):
-    """`num_layers` self-attention layers by scan; parameters under "layers" with the layer as leading axis."""
+    """`num_layers` self-attention layers by scan; parameters under "layers", leading axis the layer."""
 
     num_layers: int
     layers: nn.Module
@@ -111,7 +113,9 @@ class LatentBlock(nn.Module):
 
     def __call__(self, latents: Latents, train: bool) -> Latents:
         def step(layer, latents, _):
-            return rematerialize(lambda layer, latents: layer(latents, train), self.remat)(layer, latents), None
+            return rematerialize(lambda layer, latents: layer(latents, train), self.remat)(
+                layer, latents
+            ), None
 
         scan = nn.scan(
             step,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention over chunks of keys: online softmax, scores never held for more than one chunk, forward or backward.
+"""Attention over chunks of keys: online softmax, scores held for one chunk at a time, forward and backward.
 
-After Rabe & Staats 2021 and Dao et al. 2022 (Algorithm 1, 4): the forward pass keeps the output and the log-sum-exp of
-the scores of each query; the backward pass recomputes the weights of a chunk from them.
+After Rabe & Staats 2021 and Dao et al. 2022 (algorithms 1, 4): the forward pass keeps the output and the
+log-sum-exp of the scores of each query; the backward pass recomputes the weights of a chunk from them.
 """
 
 import functools

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Perceiver (Jaegle et al. 2021, https://arxiv.org/abs/2103.03206): latents that attend to an input, again and again.
+"""The Perceiver (Jaegle et al. 2021, https://arxiv.org/abs/2103.03206): latents that attend to an input.
 
-A stage is a cross-attend and its latent blocks. Stages with the same weights are one scan, so that compile time does not
-grow with their number, and the keys and values of the input are projected once for all of them. Layers live in `blocks`,
-adapters of inputs in `adapters`, attention itself in `attention`.
+A stage is a cross-attend and its latent blocks. Neighbouring stages with the same weights are one scan, so
+that compile time grows with the number of distinct stages alone, and keys and values of the input are
+projected once for all of them. Layers live in `blocks`, adapters in `adapters`, attention in `attention`.
 """
 
 import itertools
@@ -16,7 +16,15 @@ from jaxtyping import Array, Float, Shaped
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.attention import CHUNK_SIZE, PATHS
-from perceiver_jax.models.blocks import CrossAttend, LatentBlock, Latents, SelfAttend, normalize, rematerialize, repeat
+from perceiver_jax.models.blocks import (
+    CrossAttend,
+    LatentBlock,
+    Latents,
+    SelfAttend,
+    normalize,
+    rematerialize,
+    repeat,
+)
 from perceiver_jax.models.positions import LATENT_STDDEV
 
 SHARING = ("all", "after_first", "none")
@@ -30,13 +38,13 @@ class PerceiverEncoder(nn.Module):
     Attributes:
         num_latents, latent_dim: size of the latent array.
         num_cross_attends: how often the latents attend to the input; divides num_blocks.
-        num_blocks: latent blocks in all; the cross-attends come before every num_blocks / num_cross_attends of them.
+        num_blocks: latent blocks in all, num_blocks / num_cross_attends after each cross-attend.
         num_self_attends_per_block: layers of a block.
         num_cross_attend_heads, num_self_attend_heads: heads; divide the widths.
         cross_attend_widening_factor, self_attend_widening_factor: hidden width of the MLPs over latent_dim.
-        cross_attend_width: width of query, key and value of a cross-attend: that of the "inputs" (DeepMind's rule), or of
-            the "latents".
-        share_cross_attends: "after_first" is the paper's (the first apart, all later ones shared), "all", "none".
+        cross_attend_width: width of query, key and value of a cross-attend: that of the "inputs"
+            (DeepMind's rule) or of the "latents".
+        share_cross_attends: "after_first" is the paper's (first apart, later ones shared); "all", "none".
         share_blocks: "all" is the paper's by its count of parameters; "after_first", "none".
         dropout_rate: on the output of every attention and MLP, in training.
         exact_gelu: erf instead of DeepMind's tanh approximation.
@@ -67,7 +75,9 @@ class PerceiverEncoder(nn.Module):
     def setup(self):
         raise_problems(encoder_problems(self))
         shape = (self.num_latents, self.latent_dim)
-        self.latents = self.param("latents", nn.initializers.truncated_normal(LATENT_STDDEV), shape, jnp.float32)
+        self.latents = self.param(
+            "latents", nn.initializers.truncated_normal(LATENT_STDDEV), shape, jnp.float32
+        )
         self.cross_attends = [self._cross_attend() for _ in sorted(set(self._crosses()))]
         self.blocks = [self._block() for _ in sorted(set(self._blocks()))]
 
@@ -84,6 +94,7 @@ class PerceiverEncoder(nn.Module):
             inputs: any length; the latents do not depend on their order.
             mask: 1 for real inputs, 0 for padding; None means all are real.
             train: apply dropout, with the random stream "dropout".
+
         Raises:
             ConfigError: the fields do not fit each other or the channels of the inputs; all problems at once.
         """
@@ -153,7 +164,7 @@ class Perceiver(nn.Module):
         adapter: inputs to (batch, length, channels).
         encoder: a PerceiverEncoder.
         num_classes: width of the logits.
-        pooling: "mean" over the latents, as in the paper, or the first "latent", which then acts as a class token.
+        pooling: "mean" over the latents, as in the paper, or the first "latent", a class token.
         zero_head: start the classifier from zero, as DeepMind's projection decoder does.
     """
 
@@ -170,9 +181,13 @@ class Perceiver(nn.Module):
         self.head = nn.Dense(self.num_classes, kernel_init=kernel)
 
     def __call__(
-        self, inputs: Float[Array, "batch ..."], mask: Shaped[Array, "batch length"] | None = None, *, train: bool = False
+        self,
+        inputs: Float[Array, "batch ..."],
+        mask: Shaped[Array, "batch length"] | None = None,
+        *,
+        train: bool = False,
     ) -> Float[Array, "batch num_classes"]:
-        """Logits in float32 of inputs as the adapter takes them; `mask` is 1 for real, see PerceiverEncoder."""
+        """Logits in float32 of inputs as the adapter takes them; `mask` as for PerceiverEncoder."""
         latents = self.encoder(self.adapter(inputs), mask, train=train).astype(jnp.float32)
         return self.head(latents[:, 0] if self.pooling == "latent" else latents.mean(axis=1))
 
@@ -217,14 +232,17 @@ def _count_problems(encoder: PerceiverEncoder) -> list[str]:
     counts = [name for name in PerceiverEncoder.__annotations__ if name.startswith("num_")]
     counts += ["latent_dim", "chunk_size", "cross_attend_widening_factor", "self_attend_widening_factor"]
     problems = [
-        f"{name}={getattr(encoder, name)}: expected at least 1." for name in counts if getattr(encoder, name) < 1
+        f"{name}={getattr(encoder, name)}: expected at least 1."
+        for name in counts
+        if getattr(encoder, name) < 1
     ]
     if not 0 <= encoder.dropout_rate < 1:
         problems.append(f"dropout_rate={encoder.dropout_rate}: expected at least 0 and less than 1.")
-    if encoder.num_cross_attends > 0 and encoder.num_blocks % encoder.num_cross_attends:
+    blocks, crosses = encoder.num_blocks, encoder.num_cross_attends
+    if crosses > 0 and blocks % crosses:
         problems.append(
-            f"num_blocks={encoder.num_blocks} does not split over num_cross_attends={encoder.num_cross_attends}: "
-            f"expected a multiple, e.g. {encoder.num_cross_attends * (encoder.num_blocks // encoder.num_cross_attends + 1)}."
+            f"num_blocks={blocks} does not split over num_cross_attends={crosses}: "
+            f"expected a multiple, e.g. {crosses * (blocks // crosses + 1)}."
         )
     return problems
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Position encodings: Fourier features of coordinates, and a learned table (Jaegle et al. 2021, section 3.2).
 
-Both modules share one interface, coordinates "... length dims" -> "... length channels", so that an adapter takes either.
-How the coordinates of an input come about (its own, a grid, an index) is the adapter's business.
+Both modules share one interface, coordinates "... length dims" -> "... length channels", so that an adapter
+takes either. How the coordinates come about (the input's own, a grid, an index) is the adapter's business.
 """
 
 from collections.abc import Sequence
@@ -28,14 +28,16 @@ def fourier_features(
 ) -> Float[Array, "*batch channels"]:
     """Sines and cosines of the coordinates in `num_bands` frequencies per dimension, in float32.
 
-    The frequencies are linearly spaced from 1 to max_resolution / 2 inclusive; features are sin(pi f x) and cos(pi f x).
-    The channels are [coordinates | all sines | all cosines], sines and cosines by dimension, then by band.
+    The frequencies f are linearly spaced from 1 to max_resolution / 2 inclusive; features are sin(pi f x) and
+    cos(pi f x). Channels are [coordinates | all sines | all cosines], sines and cosines by dimension, then
+    by band.
 
     Args:
         coordinates: positions, usually in [-1, 1].
         num_bands: frequencies per dimension.
-        max_resolution: sampling rate, one for all dimensions or one each; the top band is half of it (Nyquist).
+        max_resolution: sampling rate, one for all dimensions or one each; the top band is half of it.
         include_positions: put the raw coordinates first.
+
     Raises:
         ValueError: max_resolution has neither one value nor one for each dimension.
     """
@@ -56,13 +58,15 @@ def fourier_features(
 
 
 class FourierPositions(nn.Module):
-    """Fourier features without parameters; 2 * dims * fourier_bands channels, and dims more with the raw positions."""
+    """Fourier features without parameters; 2 * dims * fourier_bands channels, plus dims raw ones."""
 
     fourier_bands: int
     max_resolution: float | int | Sequence[float | int]
     include_positions: bool = True
 
-    def __call__(self, coordinates: Float[Array, "*batch length dims"]) -> Float[Array, "*batch length channels"]:
+    def __call__(
+        self, coordinates: Float[Array, "*batch length dims"]
+    ) -> Float[Array, "*batch length channels"]:
         return fourier_features(coordinates, self.fourier_bands, self.max_resolution, self.include_positions)
 
 
@@ -73,10 +77,12 @@ class LearnedPositions(nn.Module):
     dim: int
 
     @nn.compact
-    def __call__(self, coordinates: Float[Array, "*batch length dims"]) -> Float[Array, "*batch length channels"]:
+    def __call__(
+        self, coordinates: Float[Array, "*batch length dims"]
+    ) -> Float[Array, "*batch length channels"]:
         if coordinates.shape[-2] != self.length:
             raise ValueError(
-                f"learned positions are for length {self.length}: got an input of length {coordinates.shape[-2]}. "
+                f"learned positions are for length {self.length}: got length {coordinates.shape[-2]}. "
                 "Set length to the longest input, or use Fourier positions."
             )
         table = self.param(

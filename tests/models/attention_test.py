@@ -13,9 +13,13 @@ from perceiver_jax.models.attention import MLP, SelfAttention, attend, attention
 PATHS = ("dense", "fused", "chunked")
 
 
+def keys_of(seed):
+    return jax.random.split(jax.random.key(seed), 3)
+
+
 def projections(seed, batch=2, queries=3, keys=7, heads=2, dim=4):
     shapes = [(batch, n, heads, dim) for n in (queries, keys, keys)]
-    return [jax.random.normal(key, shape) for key, shape in zip(jax.random.split(jax.random.key(seed), 3), shapes)]
+    return [jax.random.normal(key, shape) for key, shape in zip(keys_of(seed), shapes, strict=True)]
 
 
 def in_numpy(query, key, value, mask):
@@ -149,7 +153,8 @@ def test_self_attention_equals_three_products():
     params = layer.init(jax.random.key(1), inputs)["params"]
     params = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), params)
     query, key, value = (
-        (inputs @ params[name]["kernel"] + params[name]["bias"]).reshape(2, 5, 2, 4) for name in ("query", "key", "value")
+        (inputs @ params[name]["kernel"] + params[name]["bias"]).reshape(2, 5, 2, 4)
+        for name in ("query", "key", "value")
     )
     attended = in_numpy(query, key, value, np.ones((2, 5), bool)).reshape(2, 5, 8)
     expected = attended @ params["out"]["kernel"] + params["out"]["bias"]

@@ -35,7 +35,10 @@ def attention(weights, scope, names):
 def cross_attend(weights, scope):
     return {
         "norm": norm(weights, f"{scope}/layer_norm"),
-        "inputs": {"norm": norm(weights, f"{scope}/layer_norm_1"), **attention(weights, scope, ("key", "value"))},
+        "inputs": {
+            "norm": norm(weights, f"{scope}/layer_norm_1"),
+            **attention(weights, scope, ("key", "value")),
+        },
         "attention": attention(weights, scope, ("query", "out")),
         "mlp_norm": norm(weights, f"{scope}/layer_norm_2"),
         "mlp": mlp(weights, scope),

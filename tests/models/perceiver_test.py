@@ -61,7 +61,10 @@ def latents_512x1024(**fields):
     ("fields", "expected"),
     [
         (dict(num_cross_attends=8, num_blocks=8), 44_912_254),
-        (dict(num_cross_attends=8, num_blocks=8, share_cross_attends="none", share_blocks="none"), 326_241_856),
+        (
+            dict(num_cross_attends=8, num_blocks=8, share_cross_attends="none", share_blocks="none"),
+            326_241_856,
+        ),
         (dict(num_cross_attends=8, num_blocks=8, share_blocks="after_first"), 82_722_430),
         (dict(num_blocks=8), 42_135_859),
     ],
@@ -74,7 +77,9 @@ def test_imagenet_parameter_counts(fields, expected):
 
 def test_modelnet40_parameter_count():
     model = Perceiver(
-        PointAdapter(FourierPositions(64, 2240)), latents_512x1024(num_cross_attends=2, num_blocks=2), num_classes=40
+        PointAdapter(FourierPositions(64, 2240)),
+        latents_512x1024(num_cross_attends=2, num_blocks=2),
+        num_classes=40,
     )
     points = jax.ShapeDtypeStruct((1, 2048, 3), jnp.float32)
     assert count(jax.eval_shape(model.init, jax.random.key(0), points)) == 44_772_202
@@ -85,7 +90,13 @@ def test_modelnet40_parameter_count():
 )
 def test_sharing_is_that_of_the_unrolled_model(crosses, blocks):
     """Every scheme equals a model that shares nothing and holds copies of the shared weights."""
-    shared = encoder(num_cross_attends=3, num_blocks=6, num_self_attends_per_block=1, share_cross_attends=crosses, share_blocks=blocks)
+    shared = encoder(
+        num_cross_attends=3,
+        num_blocks=6,
+        num_self_attends_per_block=1,
+        share_cross_attends=crosses,
+        share_blocks=blocks,
+    )
     apart = shared.clone(share_cross_attends="none", share_blocks="none")
     inputs = random_inputs()
     params = init(shared)["params"]
@@ -112,7 +123,9 @@ def test_only_scanned_stacks_have_a_layer_axis():
 
 
 def test_layers_start_different():
-    kernel = jax.jit(encoder().init)(jax.random.key(0), random_inputs())["params"]["blocks_0"]["layers"]["mlp"]["out"]["kernel"]
+    kernel = jax.jit(encoder().init)(jax.random.key(0), random_inputs())["params"]["blocks_0"]["layers"][
+        "mlp"
+    ]["out"]["kernel"]
     assert not np.allclose(kernel[0], kernel[1])
 
 
@@ -126,9 +139,7 @@ def test_permuted_points_change_nothing():
     assert np.abs(apply(model)(variables, points) - apply(model)(variables, other)).max() > 1e-4
 
 
-@pytest.mark.parametrize(
-    ("path", "dtype"), [("dense", jnp.int32), ("fused", jnp.float32), ("chunked", bool)]
-)
+@pytest.mark.parametrize(("path", "dtype"), [("dense", jnp.int32), ("fused", jnp.float32), ("chunked", bool)])
 def test_padding_changes_nothing(path, dtype):
     model, inputs = encoder(attention=path, chunk_size=8), random_inputs()
     variables = init(model)
@@ -156,11 +167,19 @@ def flops(model, length):
 
 
 def test_latent_flops_do_not_depend_on_the_length_of_the_input():
-    """Two further blocks cost the same over 512 inputs as over 2,048, and not nothing; a cross-attend costs more."""
-    one = encoder(num_cross_attends=1, num_blocks=1, num_self_attends_per_block=1, share_blocks="none", attention="dense")
+    """Two further blocks cost the same over 512 inputs as over 2,048, and not nothing."""
+    one = encoder(
+        num_cross_attends=1,
+        num_blocks=1,
+        num_self_attends_per_block=1,
+        share_blocks="none",
+        attention="dense",
+    )
     three = one.clone(num_blocks=3)
     further = [flops(three, length) - flops(one, length) for length in (512, 2048)]
-    assert further[0] == further[1] > 2 * 2 * 2 * 6 * 16 * 16 * 6  # 2 blocks, batch 2, 6 products of 6 x 16 by 16 x 16
+    assert (
+        further[0] == further[1] > 2 * 2 * 2 * 6 * 16 * 16 * 6
+    )  # 2 blocks, batch 2, 6 products of 6 x 16 by 16 x 16
     assert flops(one, 2048) > 3 * flops(one, 512)
 
 
@@ -174,7 +193,9 @@ def test_remat_gives_the_same_gradients_from_less_memory():
 
     without, remat = compiled(plain), compiled(plain.clone(remat=True))
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), without(variables), remat(variables)
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        without(variables),
+        remat(variables),
     )
     used = [program.memory_analysis().temp_size_in_bytes for program in (without, remat)]
     assert used[1] < 0.5 * used[0]
@@ -188,7 +209,9 @@ def program(**fields):
 def test_the_program_does_not_grow_with_shared_stages():
     two, three, eight = (program(num_cross_attends=n, num_blocks=n) for n in (2, 3, 8))
     assert abs(len(eight) - len(three)) < 100
-    assert eight.count("stablehlo.while") == three.count("stablehlo.while") <= two.count("stablehlo.while") + 1
+    assert (
+        eight.count("stablehlo.while") == three.count("stablehlo.while") <= two.count("stablehlo.while") + 1
+    )
     blocks = [program(num_cross_attends=1, num_blocks=n) for n in (2, 8)]
     assert abs(len(blocks[1]) - len(blocks[0])) < 100
     apart = [program(num_cross_attends=n, num_blocks=n, share_blocks="none") for n in (3, 8)]
@@ -206,12 +229,17 @@ def only_biases(variables):
 
 
 @pytest.mark.parametrize(
-    ("cross_attends", "blocks", "layers"), [(1, 1, 8), (1, 8, 1), (4, 4, 1)], ids=["layers", "blocks", "stages"]
+    ("cross_attends", "blocks", "layers"),
+    [(1, 1, 8), (1, 8, 1), (4, 4, 1)],
+    ids=["layers", "blocks", "stages"],
 )
 def test_dropout_differs_between_layers(cross_attends, blocks, layers):
-    """Each MLP adds a mask of zeros and twos: were masks of different layers the same, only extremes would be seen."""
+    """Each MLP adds a mask of zeros and twos: with one mask for all layers only extremes would be seen."""
     model = encoder(
-        num_cross_attends=cross_attends, num_blocks=blocks, num_self_attends_per_block=layers, dropout_rate=0.5
+        num_cross_attends=cross_attends,
+        num_blocks=blocks,
+        num_self_attends_per_block=layers,
+        dropout_rate=0.5,
     )
     inputs, mlps = random_inputs(), cross_attends + blocks * layers
     variables = only_biases(init(model))
@@ -228,7 +256,9 @@ def test_dropout_is_off_in_evaluation():
     variables = init(model)
     evaluated = apply(model)(variables, inputs)
     np.testing.assert_array_equal(evaluated, apply(encoder())(variables, inputs))
-    trained = [apply(model, train=True)(variables, inputs, rngs={"dropout": jax.random.key(i)}) for i in (0, 0, 1)]
+    trained = [
+        apply(model, train=True)(variables, inputs, rngs={"dropout": jax.random.key(i)}) for i in (0, 0, 1)
+    ]
     np.testing.assert_array_equal(trained[0], trained[1])
     assert not np.allclose(trained[0], trained[2]) and not np.allclose(trained[0], evaluated)
 
@@ -241,14 +271,20 @@ def test_half_precision_compute_with_float32_parameters():
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     logits = half.apply(variables, points)
     assert logits.dtype == jnp.float32
-    assert half.apply(variables, points, method=lambda self, x: self.encoder(self.adapter(x))).dtype == jnp.bfloat16
+    assert (
+        half.apply(variables, points, method=lambda self, x: self.encoder(self.adapter(x))).dtype
+        == jnp.bfloat16
+    )
     np.testing.assert_allclose(logits, full.apply(variables, points), atol=0.05)
     assert not np.array_equal(logits, full.apply(variables, points))
 
 
 def test_pooling_and_head():
     points = jax.random.uniform(jax.random.key(1), (2, 50, 3), minval=-1)
-    models = {p: Perceiver(PointAdapter(FourierPositions(8, 32.0)), encoder(), 5, pooling=p) for p in ("mean", "latent")}
+    models = {
+        p: Perceiver(PointAdapter(FourierPositions(8, 32.0)), encoder(), 5, pooling=p)
+        for p in ("mean", "latent")
+    }
     variables = init(models["mean"], points)
     latents = models["mean"].apply(variables, points, method=lambda self, x: self.encoder(self.adapter(x)))
     for pooling, pooled in (("mean", latents.mean(1)), ("latent", latents[:, 0])):
@@ -261,9 +297,16 @@ def test_pooling_and_head():
 
 
 def test_all_problems_are_named_at_once():
-    wrong = encoder(num_cross_attends=2, num_blocks=3, num_self_attend_heads=5, attention="fast", dropout_rate=1.0)
+    wrong = encoder(
+        num_cross_attends=2, num_blocks=3, num_self_attend_heads=5, attention="fast", dropout_rate=1.0
+    )
     problems = encoder_problems(wrong, 5)
-    for part in ("num_blocks=3", "num_self_attend_heads=5 does not divide latent_dim=16", "'fast'", "dropout_rate=1.0"):
+    for part in (
+        "num_blocks=3",
+        "num_self_attend_heads=5 does not divide latent_dim=16",
+        "'fast'",
+        "dropout_rate=1.0",
+    ):
         assert sum(part in problem for problem in problems) == 1
     assert len(problems) == 4
     with pytest.raises(ConfigError, match="num_blocks=3 .* 'fast'|'fast'.* num_blocks=3"):

@@ -6,7 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perceiver_jax.models.positions import FourierPositions, LearnedPositions, fourier_features, grid_positions
+from perceiver_jax.models.positions import (
+    FourierPositions,
+    LearnedPositions,
+    fourier_features,
+    grid_positions,
+)
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "fourier_features.npz"
 
@@ -67,7 +72,7 @@ def test_learned_positions_read_the_length_alone():
     output = positions.apply(variables, coordinates)
     np.testing.assert_array_equal(output, positions.apply(variables, coordinates + 1))
     np.testing.assert_array_equal(output[1], variables["params"]["table"])
-    with pytest.raises(ValueError, match="for length 6: got an input of length 5"):
+    with pytest.raises(ValueError, match="for length 6: got length 5"):
         positions.apply(variables, coordinates[:, :5])
 
 
