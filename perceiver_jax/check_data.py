@@ -24,8 +24,7 @@ def main(argv: Sequence[str]) -> None:
     from perceiver_jax import config as configs
     from perceiver_jax import experiment
 
-    if flags.FLAGS.config is None:
-        raise ConfigError("--config is missing. Try --config=configs/solids.py.")
+    command_line.config_file()
     source = experiment.build_source(configs.to_dict(flags.FLAGS.config))
     for split in source.splits:
         _print_split(source, split)
@@ -68,15 +67,15 @@ def _draw(source) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(contact_sheet(batch["points"], titles)).save(folder / "samples.png")
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be written ({error.strerror}). Choose another with --output_dir.") from error
+        raise ConfigError(
+            f"{folder} cannot be written ({error.strerror}). Choose another with --output_dir."
+        ) from error
     return folder / "samples.png"
 
 
 def run() -> None:
     """The command."""
-    from ml_collections import config_flags
-
-    config_flags.DEFINE_config_file("config", None, "experiment: configs/NAME.py[:VARIANT,...]")
+    command_line.define_config()
     command_line.run(main)
 
 

@@ -46,10 +46,27 @@ def run(main: Callable[[Sequence[str]], object], *, tune_process: bool = False) 
     sys.exit(code)
 
 
+def define_config() -> None:
+    """Defines --config, with a flag --config.KEY for every value of the file it names."""
+    from ml_collections import config_flags
+
+    config_flags.DEFINE_config_file("config", None, "experiment: configs/NAME.py[:VARIANT,...]")
+
+
+def config_file() -> str:
+    """What --config names; ConfigError without it."""
+    if flags.FLAGS["config"].value is None:
+        raise ConfigError("--config is missing. Try --config=configs/solids.py, which needs no download.")
+    return flags.FLAGS["config"].config_filename
+
+
 def _parse(argv: Sequence[str]) -> list[str]:
     """The arguments that are not flags; raises ConfigError for whatever absl, ml_collections or a config file raise."""
     try:
-        return flags.FLAGS(list(argv))
+        arguments = flags.FLAGS(list(argv))
+        if "config" in flags.FLAGS:  # a file that cannot be read is found out at the first access only
+            _ = flags.FLAGS.config
+        return arguments
     except ConfigError:
         raise
     except flags.UnparsedFlagAccessError:
@@ -93,7 +110,7 @@ def _set_up_logging() -> None:
 
 
 def _tune_process() -> None:
-    """Restarts this process with `HUGE_PAGES`, which glibc reads only at the start. Once: the variable says it was done."""
+    """Restarts this process, once, with `HUGE_PAGES`, which glibc reads only at the start."""
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if not sys.platform.startswith("linux") or "glibc.malloc.hugetlb" in tunables:
         return

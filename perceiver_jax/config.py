@@ -31,8 +31,13 @@ def default() -> ConfigDict:
             "ema_decay": 0.0,  # of the parameters' average, which is then what is evaluated; 0 keeps none
             "max_bad_steps": 10,  # non-finite steps in a row that end the run
             "log_every_steps": 50,
-            "evaluation": {"every_epochs": 1.0, "batch_size": placeholder(int), "metric": "accuracy", "mode": "max"},
-            # The newest two, since one may be damaged; the best by evaluation.metric; and every so many epochs, if asked.
+            "evaluation": {
+                "every_epochs": 1.0,
+                "batch_size": placeholder(int),
+                "metric": "accuracy",
+                "mode": "max",
+            },
+            # The newest two, since one may be damaged; the best by evaluation.metric; every so many epochs, if asked.
             "checkpoint": {"every_epochs": 1.0, "keep_latest": 2, "keep_every_epochs": 0.0},
             # patience counts evaluations without improvement of the validation metric; 0 switches the control off.
             "plateau": {
@@ -52,7 +57,7 @@ def default() -> ConfigDict:
 
 
 def section(kind: str, name: str, **values: Any) -> ConfigDict:
-    """A section of a config: every field of the part's constructor, so that each can be overridden from the command line.
+    """A section of a config: every field of the part's constructor, so that each can be overridden by a flag.
 
     Args:
         kind: a table of `registry`: "data", "model", "adapter", "positions", "task", "optimizer", "schedule".

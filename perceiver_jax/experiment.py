@@ -81,7 +81,10 @@ def build_task(config: Section, spec: Spec) -> Task:
         "task",
         config["task"],
         model=build_part(
-            "model", model, adapter=build_part("adapter", adapter, positions=positions), num_classes=num_classes
+            "model",
+            model,
+            adapter=build_part("adapter", adapter, positions=positions),
+            num_classes=num_classes,
         ),
         input_name=next(name for name in spec.arrays if name not in ("label", "mask")),
         num_classes=num_classes,
@@ -241,5 +244,6 @@ def _raise_splits(config: Section, mesh: Mesh) -> None:
             low = size - size % multiple
             options = " or ".join(str(n) for n in (low, low + multiple) if n)
             what = f"{layout} x micro_batches={config['micro_batches']}" if multiple != shards else layout
-            raise ConfigError(f"{name}={size} does not split over {what}. Use a multiple of {multiple}, e.g. {options}.")
-
+            raise ConfigError(
+                f"{name}={size} does not split over {what}. Use a multiple of {multiple}, e.g. {options}."
+            )

@@ -25,12 +25,11 @@ def main(argv: Sequence[str]) -> None:
 
     if len(argv) > 1:
         raise ConfigError(f"argument {argv[1]!r} is not a flag. Write --config.KEY=VALUE for a value of the config.")
-    if flags.FLAGS.config is None:
-        raise ConfigError("--config is missing. Try --config=configs/solids.py, which needs no download.")
+    file = command_line.config_file()
     config = configs.to_dict(flags.FLAGS.config)
-    workdir = Path(WORKDIR.value or default_workdir(flags.FLAGS["config"].config_filename)).absolute()
+    workdir = Path(WORKDIR.value or default_workdir(file)).absolute()
     console = Console()
-    console.say(first_line(workdir))
+    console.say(first_line(file, workdir))
     train(config, workdir, console)
 
 
@@ -66,7 +65,7 @@ def default_workdir(config_file: str) -> str:
     return "/".join(["runs", "-".join([Path(file).stem, *filter(None, variants.split(","))])])
 
 
-def first_line(workdir: Path) -> str:
+def first_line(file: str, workdir: Path) -> str:
     """The config, the devices, the folder."""
     import jax
 
@@ -76,9 +75,7 @@ def first_line(workdir: Path) -> str:
 
 def run() -> None:
     """The console script `perceiver-jax`."""
-    from ml_collections import config_flags
-
-    config_flags.DEFINE_config_file("config", None, "experiment: configs/NAME.py[:VARIANT,...]")
+    command_line.define_config()
     command_line.run(main, tune_process=True)
 
 

@@ -93,9 +93,7 @@ PARTS: dict[str, dict[str, Part]] = {
     "task": {
         "classification": _part(Classification, "model", "input_name", "num_classes"),
     },
-    "optimizer": {
-        name: Part(_optimizer, (_rate, make_optimizer)) for name in ("lamb", "adamw", "adam")
-    },
+    "optimizer": {name: Part(_optimizer, (_rate, make_optimizer)) for name in ("lamb", "adamw", "adam")},
     "schedule": {
         name: Part(make_schedule, (make_schedule,), ("learning_rate", "num_steps", "steps_per_epoch"))
         for name in ("constant", "cosine", "flat_cosine", "multistep", "step")
@@ -111,7 +109,9 @@ def find(kind: str, name: str) -> Part:
     """The part of this name; ConfigError names the known and nearest ones."""
     parts = PARTS[kind]
     if name not in parts:
-        raise ConfigError(f"config.{kind}.name={name!r} is unknown{nearest(name, parts)}: expected one of {', '.join(parts)}.")
+        raise ConfigError(
+            f"config.{kind}.name={name!r} is unknown{nearest(name, parts)}: expected one of {', '.join(parts)}."
+        )
     return parts[name]
 
 

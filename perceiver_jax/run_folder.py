@@ -16,12 +16,27 @@ from perceiver_jax.training.record import run_record, summary_table, write_json
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.state import TrainState
 
-HARMLESS = ("log_every_steps", "evaluation.batch_size", "checkpoint.", "pipeline.", "profile.", "mesh.", "max_bad_steps", "data.path")
+HARMLESS = (
+    "log_every_steps",
+    "evaluation.batch_size",
+    "checkpoint.",
+    "pipeline.",
+    "profile.",
+    "mesh.",
+    "max_bad_steps",
+    "data.path",
+)
 """Keys that change neither what is computed at a step nor when decisions are taken."""
 
 
 def open_run(
-    workdir: Path, config: dict[str, Any], training: Training, state: TrainState, console: Console, *, allow_changes: bool
+    workdir: Path,
+    config: dict[str, Any],
+    training: Training,
+    state: TrainState,
+    console: Console,
+    *,
+    allow_changes: bool,
 ) -> None:
     """Creates the folder, or checks that the run in it is this one; then writes `config.json` and `run.json`.
 
@@ -39,7 +54,9 @@ def open_run(
         write_json(workdir / "config.json", config)
         write_json(workdir / "run.json", record)
     except OSError as error:
-        raise ConfigError(f"{workdir} cannot be written ({error.strerror}). Choose another folder with --workdir.") from error
+        raise ConfigError(
+            f"{workdir} cannot be written ({error.strerror}). Choose another folder with --workdir."
+        ) from error
     _describe(record, state, training, console)
 
 

@@ -64,9 +64,7 @@ def python_files(*folders):
 def text_files():
     """The files of the tree that a person wrote: the folders with code, and what lies at the top."""
     top = [file for file in [*ROOT.iterdir(), *(ROOT / ".ci").glob("*")] if file.is_file()]
-    inside = [
-        file for folder in (*CODE, "docs") for file in sorted((ROOT / folder).rglob("*")) if file.is_file()
-    ]
+    inside = [file for folder in (*CODE, "docs") for file in sorted((ROOT / folder).rglob("*")) if file.is_file()]
     return [file for file in top + inside if "__pycache__" not in file.parts and file.name != ".git"]
 
 
@@ -88,17 +86,11 @@ def wrong_imports(source, module):
     room = module.split(".")[1]
     allowed = MAY_IMPORT.get(room, VERB_MAY_IMPORT) | {room}
     names = {
-        name.removeprefix("perceiver_jax.")
-        for name in imports(source, module)
-        if name.startswith("perceiver_jax.")
+        name.removeprefix("perceiver_jax.") for name in imports(source, module) if name.startswith("perceiver_jax.")
     }
     fits = {name for name in names if any(name == path or name.startswith(f"{path}.") for path in allowed)}
-    prefixes = {
-        path.rpartition(".")[0] for path in allowed
-    }  # `from perceiver_jax.models import stacked_axes`
-    used_prefixes = {
-        name for name in names - fits if name in prefixes and any(f.startswith(f"{name}.") for f in fits)
-    }
+    prefixes = {path.rpartition(".")[0] for path in allowed}  # `from perceiver_jax.models import stacked_axes`
+    used_prefixes = {name for name in names - fits if name in prefixes and any(f.startswith(f"{name}.") for f in fits)}
     return sorted(names - fits - used_prefixes)
 
 
@@ -152,9 +144,7 @@ def test_a_verb_has_a_main_and_is_short():
         text = file.read_text()
         functions = {node.name for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)}
         if not {"main", "run"} <= functions:
-            problems.append(
-                f"{file.name}: a verb has main(argv) and run(); another module needs a line in MAY_IMPORT"
-            )
+            problems.append(f"{file.name}: a verb has main(argv) and run(); another module needs a line in MAY_IMPORT")
         if len(text.splitlines()) > VERB_LINES:
             problems.append(f"{file.name}: {len(text.splitlines())} lines, expected at most {VERB_LINES}")
     assert problems == []
@@ -166,9 +156,7 @@ def test_no_tensorflow_and_no_pmap():
         tree = ast.parse(file.read_text())
         if any(name.split(".")[0] == "tensorflow" for name in imports(file.read_text(), module_name(file))):
             problems.append(f"{file}: imports TensorFlow")
-        words = {
-            getattr(node, "attr", getattr(node, "id", getattr(node, "name", None))) for node in ast.walk(tree)
-        }
+        words = {getattr(node, "attr", getattr(node, "id", getattr(node, "name", None))) for node in ast.walk(tree)}
         if "pmap" in words:
             problems.append(f"{file}: pmap")
     assert problems == []
@@ -205,8 +193,6 @@ def test_the_tree_knows_no_machine_and_no_index():
             continue
         for pattern in (MACHINE_PATH, INDEX_ADDRESS):
             found += [
-                f"{file.relative_to(ROOT)}: {m.group()}"
-                for m in pattern.finditer(text)
-                if file != Path(__file__)
+                f"{file.relative_to(ROOT)}: {m.group()}" for m in pattern.finditer(text) if file != Path(__file__)
             ]
     assert found == []

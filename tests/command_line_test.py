@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wrong commands end with one clear line and exit 78, before anything is compiled."""
 
-import signal
-
 import pytest
-
-from perceiver_jax.errors import ConfigError, Retry
 
 SOLIDS = "--config=configs/solids.py"
 TABLE = [
@@ -19,11 +15,17 @@ TABLE = [
     (("main", SOLIDS, "--config.batch_size=999999"), "is more than the"),
     (("main", SOLIDS, "--config.micro_batches=7"), "micro_batches=7 does not divide batch_size=32"),
     (("main", SOLIDS, "--config.mesh.fsdp=3"), "does not cover 1 devices"),
-    (("main", SOLIDS, "--config.model.num_self_attend_heads=7"), "num_self_attend_heads=7 does not divide latent_dim"),
+    (
+        ("main", SOLIDS, "--config.model.num_self_attend_heads=7"),
+        "num_self_attend_heads=7 does not divide latent_dim",
+    ),
     (("main", SOLIDS, "--config.model.attention=flash"), "attention='flash' is unknown"),
     (("main", SOLIDS, "--config.optimizer.weight_decay=-1.0"), "weight_decay=-1.0"),
     (("main", SOLIDS, "--config.schedule.name=cosin"), "did you mean 'cosine'"),
-    (("main", "--config=configs/modelnet40.py", "--config.data.path=/nowhere"), "modelnet40_ply_hdf5_2048.zip"),
+    (
+        ("main", "--config=configs/modelnet40.py", "--config.data.path=/nowhere"),
+        "modelnet40_ply_hdf5_2048.zip",
+    ),
     (("evaluate",), "--workdir is missing"),
     (("evaluate", "--workdir=/nowhere"), "is not a run folder"),
     (("check_data",), "--config is missing"),

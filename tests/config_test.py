@@ -10,7 +10,12 @@ from perceiver_jax.errors import ConfigError
 
 def test_section_holds_every_field_of_the_constructor():
     section = configs.section("positions", "fourier", fourier_bands=4, max_resolution=8.0)
-    assert section.to_dict() == {"name": "fourier", "fourier_bands": 4, "max_resolution": 8.0, "include_positions": True}
+    assert section.to_dict() == {
+        "name": "fourier",
+        "fourier_bands": 4,
+        "max_resolution": 8.0,
+        "include_positions": True,
+    }
 
 
 def test_none_stays_overridable_with_its_type():

@@ -25,9 +25,7 @@ install_import_hook("perceiver_jax", "beartype.beartype")  # before the first im
 hypothesis.settings.register_profile("same every time", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("same every time")
 
-OWN_CACHE = (
-    None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="perceiver_jax-xla-")
-)
+OWN_CACHE = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="perceiver_jax-xla-")
 DEFAULTS = {  # read when jax is imported, here and in the commands that tests start
     "JAX_PLATFORMS": "cpu",
     "JAX_COMPILATION_CACHE_DIR": OWN_CACHE or "",

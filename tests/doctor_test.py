@@ -6,9 +6,7 @@ def test_a_machine_that_can_train(run_module, tmp_path):
     result = run_module("doctor", f"--data={tmp_path}", f"--workdir={tmp_path / 'new' / 'runs'}")
     assert result.rc == 0, result.stderr
     rows = [line.split(maxsplit=2) for line in result.stdout.splitlines()]
-    assert [row[0] for row in rows if row[1] in ("jax", "jaxlib", "numpy", "ml-collections", "devices")] == [
-        "ok"
-    ] * 5
+    assert [row[0] for row in rows if row[1] in ("jax", "jaxlib", "numpy", "ml-collections", "devices")] == ["ok"] * 5
     assert "This machine can train." in result.stdout
     assert not (tmp_path / "new").exists()
 

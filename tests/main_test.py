@@ -63,7 +63,13 @@ def test_says_what_it_does_and_what_to_run_next(finished):
     workdir, output = finished
     first, *_, last = output.splitlines()
     assert first.startswith("configs/solids.py:tiny on ") and str(workdir) in first
-    for expected in ("parameters", "GFLOP per example", f"step     {STEPS}/{STEPS}", "accuracy", "perceiver_jax.evaluate"):
+    for expected in (
+        "parameters",
+        "GFLOP per example",
+        f"step     {STEPS}/{STEPS}",
+        "accuracy",
+        "perceiver_jax.evaluate",
+    ):
         assert expected in output
     assert last.strip().startswith("tensorboard --logdir")
 
@@ -155,7 +161,11 @@ def test_evaluate_agrees_with_the_run_and_works_on_a_moved_folder(finished, run_
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
-    [(("--split=tset",), "train, validation, test"), (("--checkpoint=7",), "7"), (("--checkpoint=bst",), "bst")],
+    [
+        (("--split=tset",), "train, validation, test"),
+        (("--checkpoint=7",), "7"),
+        (("--checkpoint=bst",), "bst"),
+    ],
 )
 def test_evaluate_says_what_there_is(finished, run_module, flags, expected):
     result = run_module("evaluate", f"--workdir={finished[0]}", *flags)

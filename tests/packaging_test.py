@@ -36,19 +36,13 @@ def test_the_pins_are_closed():
     for name in PINS:
         for wanted in map(Requirement, importlib.metadata.requires(name) or []):
             if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
-                assert wanted.specifier.contains(PINS[canonicalize_name(wanted.name)]), (
-                    f"{name} needs {wanted}"
-                )
+                assert wanted.specifier.contains(PINS[canonicalize_name(wanted.name)]), f"{name} needs {wanted}"
 
 
 def test_a_version_is_pinned_in_one_place():
     extras = PROJECT["optional-dependencies"]
     assert set(extras) == {"cuda12", "cuda13", "tpu", "viz", "bench", "test"}
-    names = [
-        canonicalize_name(Requirement(line).name)
-        for extra in ("viz", "bench", "test")
-        for line in extras[extra]
-    ]
+    names = [canonicalize_name(Requirement(line).name) for extra in ("viz", "bench", "test") for line in extras[extra]]
     assert set(names) & set(PINS) == set()
 
 
@@ -95,9 +89,7 @@ def test_make_train_runs_main(arguments, command):
 
 def test_make_test_runs_ruff_and_the_suite():
     commands = make("--dry-run", "test").stdout
-    assert all(
-        f".venv/bin/python -m {tool}" in commands for tool in ("ruff check", "ruff format --check", "pytest")
-    )
+    assert all(f".venv/bin/python -m {tool}" in commands for tool in ("ruff check", "ruff format --check", "pytest"))
 
 
 def test_an_old_python_is_named(tmp_path):

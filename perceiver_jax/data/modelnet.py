@@ -60,9 +60,7 @@ class ModelNet(PointAugmentation):
         if self.num_points < 1:
             raise ConfigError(f"num_points={self.num_points}: expected at least 1.")
         if not 0 <= self.validation_fraction < 1:
-            raise ConfigError(
-                f"validation_fraction={self.validation_fraction}: expected 0 or more, and less than 1."
-            )
+            raise ConfigError(f"validation_fraction={self.validation_fraction}: expected 0 or more, and less than 1.")
 
     @property
     def spec(self) -> Spec:
@@ -148,15 +146,11 @@ def read_hdf5(folder: pathlib.Path) -> tuple[tuple[str, ...], Clouds, Clouds]:
     sizes = {part.points.shape[1]: file for part, file in pairs}
     if len(sizes) > 1:
         found = ", ".join(f"{size} in {file.name}" for size, file in sizes.items())
-        raise ConfigError(
-            f"{folder}: clouds of different size ({found}): expected one number of points in all files."
-        )
+        raise ConfigError(f"{folder}: clouds of different size ({found}): expected one number of points in all files.")
     train, test = (_join(parts[split]) for split in ("train", "test"))
     for split, part in (("train", train), ("test", test)):
         if not len(part.label):
-            raise ConfigError(
-                f"{folder}: the {split} split is empty: expected at least one cloud in {LISTS[split]}."
-            )
+            raise ConfigError(f"{folder}: the {split} split is empty: expected at least one cloud in {LISTS[split]}.")
     if unseen := sorted(set(test.label.tolist()) - set(train.label.tolist())):
         missing = ", ".join(names[k] for k in unseen)
         raise ConfigError(f"{folder}: the test split has classes that the training split lacks: {missing}.")
@@ -178,17 +172,13 @@ def _files(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
     if not listing.is_file():
         files = sorted(folder.glob(FILES[split]))
         if not files:
-            raise ConfigError(
-                f"{folder}: neither {LISTS[split]} nor {FILES[split]}: the {split} split is not there."
-            )
+            raise ConfigError(f"{folder}: neither {LISTS[split]} nor {FILES[split]}: the {split} split is not there.")
         return files
     names = [line.strip().replace("\\", "/").rsplit("/", 1)[-1] for line in listing.read_text().splitlines()]
     files = [folder / name for name in names if name]
     for number, file in enumerate(files, 1):
         if not file.is_file():
-            raise ConfigError(
-                f"{listing}: entry {number}, {file.name}, is not in {folder}. Unpack the set again."
-            )
+            raise ConfigError(f"{listing}: entry {number}, {file.name}, is not in {folder}. Unpack the set again.")
     return files
 
 
@@ -199,8 +189,7 @@ def _class_names(folder: pathlib.Path) -> tuple[str, ...]:
     names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
     if not names or len(set(names)) < len(names):
         raise ConfigError(
-            f"{file}: expected different class names, one a line, "
-            f"got {len(names)}, {len(set(names))} different."
+            f"{file}: expected different class names, one a line, got {len(names)}, {len(set(names))} different."
         )
     return names
 
@@ -210,9 +199,7 @@ def _read_file(file: pathlib.Path, names: tuple[str, ...]) -> Clouds:
         with h5py.File(file, "r") as content:
             missing = [name for name in ("data", "label") if not isinstance(content.get(name), h5py.Dataset)]
             if missing:
-                raise ConfigError(
-                    f"{file}: no {' and no '.join(missing)} in it: expected the arrays data and label."
-                )
+                raise ConfigError(f"{file}: no {' and no '.join(missing)} in it: expected the arrays data and label.")
             points, label = content["data"][()], content["label"][()]
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read as HDF5 ({_one_line(error)}). Fetch it again.") from error
@@ -224,13 +211,10 @@ def _read_file(file: pathlib.Path, names: tuple[str, ...]) -> Clouds:
 
 def _check_shapes(file: pathlib.Path, points: np.ndarray, label: np.ndarray) -> None:
     if points.ndim != 3 or points.shape[2] != 3 or not points.shape[1] or points.dtype.kind != "f":
-        raise ConfigError(
-            f"{file}: data is {points.dtype} {points.shape}: expected floats (clouds, points, 3)."
-        )
+        raise ConfigError(f"{file}: data is {points.dtype} {points.shape}: expected floats (clouds, points, 3).")
     if label.shape not in ((len(points), 1), (len(points),)) or label.dtype.kind not in "iu":
         raise ConfigError(
-            f"{file}: label is {label.dtype} {label.shape}: expected integers ({len(points)}, 1), "
-            "one for each cloud."
+            f"{file}: label is {label.dtype} {label.shape}: expected integers ({len(points)}, 1), one for each cloud."
         )
 
 
@@ -245,9 +229,7 @@ def _check_records(file: pathlib.Path, points: np.ndarray, label: np.ndarray, na
         total = points.sum(dtype=np.float64)
     if not np.isfinite(total):  # one pass without a copy; only then look for the record
         record = np.flatnonzero(~np.isfinite(points).all((1, 2)))[0]
-        raise ConfigError(
-            f"{file}: record {record} ({names[label[record]]}) has coordinates that are not finite."
-        )
+        raise ConfigError(f"{file}: record {record} ({names[label[record]]}) has coordinates that are not finite.")
 
 
 def _join(parts: list[Clouds]) -> Clouds:

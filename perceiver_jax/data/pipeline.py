@@ -122,9 +122,7 @@ def _evaluation_batch(source: Source, plan, split: str, rows: slice, i: int) -> 
     return _load(source, split, np.where(ids < 0, ids[0], ids)[rows], ids[rows], None, i)
 
 
-def _load(
-    source: Source, split: str, loaded: np.ndarray, ids: np.ndarray, epoch: int | None, i: int
-) -> Batch:
+def _load(source: Source, split: str, loaded: np.ndarray, ids: np.ndarray, epoch: int | None, i: int) -> Batch:
     """The arrays of the examples `loaded`, labelled with `ids`; errors say where they come from."""
     where = f"batch {i} of {split!r}, {len(loaded)} examples with ids {loaded.min()}..{loaded.max()}"
     try:

@@ -48,9 +48,7 @@ class Solids(PointAugmentation):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected at least 1.")
         if self.noise < 0 or not 0 <= self.variation <= 1:
-            raise ConfigError(
-                f"noise={self.noise}, variation={self.variation}: expected noise >= 0, variation 0..1."
-            )
+            raise ConfigError(f"noise={self.noise}, variation={self.variation}: expected noise >= 0, variation 0..1.")
 
     @property
     def spec(self) -> Spec:

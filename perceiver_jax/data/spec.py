@@ -44,8 +44,6 @@ class Spec:
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Spec":
         """The Spec whose `to_dict` gave `fields`."""
-        arrays = {
-            name: ArraySpec(tuple(array["shape"]), array["dtype"]) for name, array in fields["arrays"].items()
-        }
+        arrays = {name: ArraySpec(tuple(array["shape"]), array["dtype"]) for name, array in fields["arrays"].items()}
         rest = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
         return cls(**{**rest, "arrays": arrays})

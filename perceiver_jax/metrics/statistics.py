@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Statistics that add up over batches, devices and micro-batches: a mean is taken once, at the very end.
 
-Under `jit` a statistic of a sharded batch is already the global one. Batches are added on the host in float64 (a float32
-count stops growing at 16.7 million).
+Under `jit` a statistic of a sharded batch is already the global one. Batches are added on the host in float64 (a
+float32 count stops growing at 16.7 million).
 """
 
 from typing import NamedTuple
@@ -31,7 +31,10 @@ class Mean(NamedTuple):
 
 
 def confusion_matrix(
-    labels: Int[Array, "batch"], predictions: Int[Array, "batch"], weight: Float[Array, "batch"], num_classes: int
+    labels: Int[Array, "batch"],
+    predictions: Int[Array, "batch"],
+    weight: Float[Array, "batch"],
+    num_classes: int,
 ) -> Float[Array, "num_classes num_classes"]:
     """Weighted counts, rows the true class and columns the predicted one."""
     true = jax.nn.one_hot(labels, num_classes) * weight[:, None]

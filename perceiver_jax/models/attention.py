@@ -182,14 +182,10 @@ class SelfAttention(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(
-        self, inputs: Float[Array, "batch length channels"]
-    ) -> Float[Array, "batch length channels"]:
+    def __call__(self, inputs: Float[Array, "batch length channels"]) -> Float[Array, "batch length channels"]:
         width = inputs.shape[-1]
         projections = [Projection(width, name=name)(width) for name in ("query", "key", "value")]
-        kernel, bias = (
-            jnp.concatenate(parts, -1).astype(self.dtype) for parts in zip(*projections, strict=True)
-        )
+        kernel, bias = (jnp.concatenate(parts, -1).astype(self.dtype) for parts in zip(*projections, strict=True))
         merged = inputs.astype(self.dtype) @ kernel + bias
         query, key, value = (split_heads(part, self.num_heads) for part in jnp.split(merged, 3, axis=-1))
         attended = attend(query, key, value, path=self.attention_path, chunk_size=self.chunk_size)

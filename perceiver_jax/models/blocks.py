@@ -113,9 +113,7 @@ class LatentBlock(nn.Module):
 
     def __call__(self, latents: Latents, train: bool) -> Latents:
         def step(layer, latents, _):
-            return rematerialize(lambda layer, latents: layer(latents, train), self.remat)(
-                layer, latents
-            ), None
+            return rematerialize(lambda layer, latents: layer(latents, train), self.remat)(layer, latents), None
 
         scan = nn.scan(
             step,

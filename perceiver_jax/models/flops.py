@@ -21,8 +21,7 @@ def encoder_flops(encoder: PerceiverEncoder, length: int, channels: int) -> tupl
 
 
 def training_flops(model: Perceiver, length: int, channels: int) -> float:
-    """FLOPs of a training step for one example: the backward pass costs twice the forward one, but the inputs themselves
-    need no gradient.
+    """FLOPs of a training step for one example: backward costs twice forward, but the inputs need no gradient.
 
     Args:
         length, channels: of what the adapter gives to the encoder.

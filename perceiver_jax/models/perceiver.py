@@ -75,9 +75,7 @@ class PerceiverEncoder(nn.Module):
     def setup(self):
         raise_problems(encoder_problems(self))
         shape = (self.num_latents, self.latent_dim)
-        self.latents = self.param(
-            "latents", nn.initializers.truncated_normal(LATENT_STDDEV), shape, jnp.float32
-        )
+        self.latents = self.param("latents", nn.initializers.truncated_normal(LATENT_STDDEV), shape, jnp.float32)
         self.cross_attends = [self._cross_attend() for _ in sorted(set(self._crosses()))]
         self.blocks = [self._block() for _ in sorted(set(self._blocks()))]
 
@@ -232,9 +230,7 @@ def _count_problems(encoder: PerceiverEncoder) -> list[str]:
     counts = [name for name in PerceiverEncoder.__annotations__ if name.startswith("num_")]
     counts += ["latent_dim", "chunk_size", "cross_attend_widening_factor", "self_attend_widening_factor"]
     problems = [
-        f"{name}={getattr(encoder, name)}: expected at least 1."
-        for name in counts
-        if getattr(encoder, name) < 1
+        f"{name}={getattr(encoder, name)}: expected at least 1." for name in counts if getattr(encoder, name) < 1
     ]
     if not 0 <= encoder.dropout_rate < 1:
         problems.append(f"dropout_rate={encoder.dropout_rate}: expected at least 0 and less than 1.")

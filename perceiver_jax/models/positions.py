@@ -64,9 +64,7 @@ class FourierPositions(nn.Module):
     max_resolution: float | int | Sequence[float | int]
     include_positions: bool = True
 
-    def __call__(
-        self, coordinates: Float[Array, "*batch length dims"]
-    ) -> Float[Array, "*batch length channels"]:
+    def __call__(self, coordinates: Float[Array, "*batch length dims"]) -> Float[Array, "*batch length channels"]:
         return fourier_features(coordinates, self.fourier_bands, self.max_resolution, self.include_positions)
 
 
@@ -77,9 +75,7 @@ class LearnedPositions(nn.Module):
     dim: int
 
     @nn.compact
-    def __call__(
-        self, coordinates: Float[Array, "*batch length dims"]
-    ) -> Float[Array, "*batch length channels"]:
+    def __call__(self, coordinates: Float[Array, "*batch length dims"]) -> Float[Array, "*batch length channels"]:
         if coordinates.shape[-2] != self.length:
             raise ValueError(
                 f"learned positions are for length {self.length}: got length {coordinates.shape[-2]}. "

@@ -103,9 +103,7 @@ def nvidia_gpu(root: Path = Path("/")) -> Gpu:
             return Gpu(True, int(version[1]))
     if texts or any((root / name).exists() for name in ("dev/nvidia0", "usr/lib/wsl/lib/nvidia-smi")):
         return Gpu(True, None)
-    vendors = (
-        file for file in root.glob("sys/bus/pci/devices/*/vendor") if file.read_text().strip() == "0x10de"
-    )
+    vendors = (file for file in root.glob("sys/bus/pci/devices/*/vendor") if file.read_text().strip() == "0x10de")
     displays = (file for file in vendors if (file.parent / "class").read_text().startswith("0x03"))
     return Gpu(next(displays, None) is not None, 0)
 
@@ -149,9 +147,7 @@ def data_sets(folder: Path) -> Iterator[Row]:
     for name, place in sorted(set(places)):
         yield Row("ok", "data set", f"{name} in {place}")
     if not places:
-        yield Row(
-            "note", "data set", f"none in {folder}, --data=DIR looks elsewhere; configs/solids.py needs none"
-        )
+        yield Row("note", "data set", f"none in {folder}, --data=DIR looks elsewhere; configs/solids.py needs none")
 
 
 def workdir(folder: Path) -> Row:

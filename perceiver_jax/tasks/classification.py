@@ -71,4 +71,7 @@ class Classification(Task):
     def results(self, stats: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
         """`per_class` (precision, recall, f1, support) and the confusion matrix, rows the true class."""
         confusion = np.asarray(stats["confusion"])
-        return {"per_class": per_class_scores(confusion, class_names), "confusion": confusion.astype(int).tolist()}
+        return {
+            "per_class": per_class_scores(confusion, class_names),
+            "confusion": confusion.astype(int).tolist(),
+        }

@@ -122,9 +122,7 @@ class Checkpoints:
             raise self._explained(error, step, needed) from error
         self._saved.add(step)
         self._damaged.discard(step)
-        self._thread = threading.Thread(
-            target=self._finish, args=(step, arrays, score, needed), name=f"promise-{step}"
-        )
+        self._thread = threading.Thread(target=self._finish, args=(step, arrays, score, needed), name=f"promise-{step}")
         self._thread.start()
 
     def rescore(self, step: int, score: SupportsFloat | None) -> None:
@@ -195,9 +193,7 @@ class Checkpoints:
         """
         self.wait()
         if isinstance(step, int) and step not in self._promises():
-            raise ConfigError(
-                f"{self.folder}: no step {step} among the saved {self.steps()}. Choose one of them."
-            )
+            raise ConfigError(f"{self.folder}: no step {step} among the saved {self.steps()}. Choose one of them.")
         while (promise := self._choose(step)) is not None:
             folder = self.folder / str(promise.step)
             damage = manifest.find_damage(folder, promise.manifest)

@@ -58,9 +58,7 @@ class SummaryWriter:
             for tag, image in tagged:
                 self._writer.add_image(tag, image, step, dataformats="HWC")
 
-    def write_point_clouds(
-        self, step: int, clouds: Mapping[str, Any], colors: Mapping[str, Any] | None = None
-    ) -> None:
+    def write_point_clouds(self, step: int, clouds: Mapping[str, Any], colors: Mapping[str, Any] | None = None) -> None:
         """(points, 3) or (N, points, 3); colors of the same shape and name, float in [0, 1] or uint8."""
         for name, value in clouds.items():
             shape = (-1, *np.shape(value)[-2:])
@@ -89,9 +87,7 @@ class SummaryWriter:
         for summary in summaries(plain, {}):
             self._writer.file_writer.add_summary(summary)
 
-    def write_summaries(
-        self, step: int, values: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
-    ) -> None:
+    def write_summaries(self, step: int, values: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
         """Not supported by tensorboardX: an error, nothing is dropped silently."""
         raise NotImplementedError("raw summaries need TensorFlow")
 

@@ -12,9 +12,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
-def explain(
-    error: BaseException, path: Path, doing: str, *, needed: int = 0, hint: str = ""
-) -> Exception | None:
+def explain(error: BaseException, path: Path, doing: str, *, needed: int = 0, hint: str = "") -> Exception | None:
     """The error to raise instead of `error`, or None if it is not about the disk.
 
     Args:
@@ -32,8 +30,7 @@ def explain(
         )
     if reason := _reason(error, UNWRITABLE):
         return ConfigError(
-            f"{path}: cannot be written while {doing} ({reason}). {hint}"
-            "Make it writable or choose another --workdir."
+            f"{path}: cannot be written while {doing} ({reason}). {hint}Make it writable or choose another --workdir."
         )
     return None
 
@@ -41,11 +38,7 @@ def explain(
 def _reason(error: BaseException, codes: set[int]) -> str | None:
     """The system's words for a code that the error or a cause has, or (TensorStore) spells out."""
     for cause in _chain(error):
-        found = (
-            {cause.errno}
-            if isinstance(cause, OSError)
-            else {c for c in codes if os.strerror(c) in str(cause)}
-        )
+        found = {cause.errno} if isinstance(cause, OSError) else {c for c in codes if os.strerror(c) in str(cause)}
         if found & codes:
             return os.strerror(min(found & codes))
     return None

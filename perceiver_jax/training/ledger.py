@@ -59,9 +59,7 @@ class Ledger:
     def promise(self, promise: Promise) -> None:
         """Promises a step, or gives a promised one another score; on disk when it returns."""
         score = None if promise.score is None else float(promise.score)
-        promise = dataclasses.replace(
-            promise, score=score if score is not None and math.isfinite(score) else None
-        )
+        promise = dataclasses.replace(promise, score=score if score is not None and math.isfinite(score) else None)
         self._append(dataclasses.asdict(promise))
         self.promises[promise.step] = promise
 

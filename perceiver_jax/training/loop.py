@@ -53,7 +53,9 @@ class _Loop:
         self.workdir, self.console, self.preemption = workdir, console, preemption
         self.controls = training.controls
         self.checkpoints = Checkpoints(
-            workdir / "checkpoints", keep_latest=self.settings.keep_latest, keep_every_steps=self.settings.keep_every
+            workdir / "checkpoints",
+            keep_latest=self.settings.keep_latest,
+            keep_every_steps=self.settings.keep_every,
         )
         self.plan = Plan(training.source.num_examples("train"), self.settings.batch_size, self.settings.seed)
         step = make_train_step(
@@ -183,8 +185,12 @@ class _Loop:
         improved = self.controls.best.update(done, metrics)
         if self.controls.plateau.update(metrics):
             scale = self.controls.plateau.scale(float(self.state.lr_scale))
-            self.state = self.state.replace(lr_scale=jax.device_put(np.float32(scale), self.abstract_state.lr_scale.sharding))
-            self.console.say(f"step {done}: {self.controls.plateau.metric} has stopped improving; rate x {scale:g} from here")
+            self.state = self.state.replace(
+                lr_scale=jax.device_put(np.float32(scale), self.abstract_state.lr_scale.sharding)
+            )
+            self.console.say(
+                f"step {done}: {self.controls.plateau.metric} has stopped improving; rate x {scale:g} from here"
+            )
         if self.controls.early_stopping.update(metrics):
             self.stopped = f"stopped early at step {done}: {self.controls.early_stopping.metric} has stopped improving"
         return self.controls.best.score(metrics), improved

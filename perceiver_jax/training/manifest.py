@@ -100,9 +100,7 @@ def _text(value: list | str) -> str:
 
 def _files(folder: Path) -> list[str]:
     """Relative names of all files but the manifest, sorted."""
-    return sorted(
-        str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir() and p != folder / NAME
-    )
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir() and p != folder / NAME)
 
 
 def _describe(path: Path, *, sync: bool = False) -> dict:

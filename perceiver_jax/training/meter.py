@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The open logging window: statistics of the steps since the last log line, and what they took.
 
-A step's report is fetched when the next step has been dispatched, so that logging never makes a device wait. The sums of
-an open window go into the checkpoint, so that the line a resumed run writes is the line it would have written.
+A step's report is fetched when the next step has been dispatched, so that logging never makes a device wait. The sums
+of an open window go into the checkpoint, so that the line a resumed run writes is the line it would have written.
 """
 
 import time
@@ -68,7 +68,7 @@ class Meter:
             last = ", ".join(str(i) for i in self._bad_ids[-1][:8])
             raise NonFiniteError(
                 f"loss or gradient was not finite in {bad_steps} steps in a row (last batch: examples {last}, ...). "
-                "Lower config.optimizer.learning_rate, clip gradients (config.optimizer.clip_norm=1.0) or check the data.",
+                "Lower config.optimizer.learning_rate, clip (config.optimizer.clip_norm=1.0) or check the data.",
                 [batch.tolist() for batch in self._bad_ids],
             )
 

@@ -12,8 +12,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Preemption:
     """Context in which the signals set `requested` instead of ending the process.
 
-    Python runs a signal handler only between bytecodes of the main thread, which may be inside a compile for minutes. So
-    a thread reads the wake-up descriptor that C writes to at once, and it is that thread which acts on a second signal.
+    Python runs a signal handler only between bytecodes of the main thread, which may be inside a compile for minutes.
+    So a thread reads the wake-up descriptor that C writes to at once, and it is that thread which acts on a second signal.
     """
 
     def __init__(self):
@@ -38,7 +38,10 @@ class Preemption:
             self._count += 1
             self.requested = True
             if self._count == 1:
-                print("\nasked to stop: finishing this step and saving; a second signal ends at once", file=sys.stderr)
+                print(
+                    "\nasked to stop: finishing this step and saving; a second signal ends at once",
+                    file=sys.stderr,
+                )
             else:
                 os._exit(128 + number[0])
         os.close(self._read)

@@ -81,7 +81,11 @@ def parameter_table(params: Any) -> list[dict[str, Any]]:
     """One row per parameter: path, shape, dtype."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return [
-        {"path": jax.tree_util.keystr(path, simple=True, separator="/"), "shape": list(leaf.shape), "dtype": str(leaf.dtype)}
+        {
+            "path": jax.tree_util.keystr(path, simple=True, separator="/"),
+            "shape": list(leaf.shape),
+            "dtype": str(leaf.dtype),
+        }
         for path, leaf in leaves
     ]
 

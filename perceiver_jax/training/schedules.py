@@ -65,9 +65,7 @@ def make_schedule(
 
     warmup = warmup_steps or to_step(warmup_epochs)
     if warmup >= num_steps:
-        raise ConfigError(
-            f"a warm-up of {warmup} steps does not end within the run of {num_steps}. Shorten it."
-        )
+        raise ConfigError(f"a warm-up of {warmup} steps does not end within the run of {num_steps}. Shorten it.")
     if name == "constant":
         schedule = _piecewise([], [learning_rate])
     elif name == "multistep":
@@ -136,8 +134,6 @@ def _check(given: dict) -> None:
         ),
         "t_max_epochs": (given["t_max_epochs"] is None or given["t_max_epochs"] > 0, "> 0 or None"),
     }
-    bad = [
-        f"{key}={given[key]!r}: expected {expected}" for key, (good, expected) in rules.items() if not good
-    ]
+    bad = [f"{key}={given[key]!r}: expected {expected}" for key, (good, expected) in rules.items() if not good]
     if bad:
         raise ConfigError(f"schedule: {'; '.join(bad)}. Correct the config.")

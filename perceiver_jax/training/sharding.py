@@ -27,7 +27,9 @@ def make_mesh(*, data: int = -1, fsdp: int = 1, sequence: int = 1, tensor: int =
         sizes[0] = devices // rest
     if min(sizes) < 1 or int(np.prod(sizes)) != devices:
         asked = " x ".join(f"{axis}={size}" for axis, size in zip(AXES, (data, fsdp, sequence, tensor), strict=True))
-        raise ConfigError(f"mesh {asked} does not cover {devices} devices: their product must be {devices}, or data=-1.")
+        raise ConfigError(
+            f"mesh {asked} does not cover {devices} devices: their product must be {devices}, or data=-1."
+        )
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 

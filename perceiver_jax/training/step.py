@@ -73,7 +73,9 @@ def make_train_step(
             params=params,
             opt_state=opt_state,
             extra=task.advance(state.extra, sums, rng),
-            ema=jax.tree.map(lambda e, p: ema_decay * e + (1.0 - ema_decay) * p, state.ema, params) if state.ema else {},
+            ema=jax.tree.map(lambda e, p: ema_decay * e + (1.0 - ema_decay) * p, state.ema, params)
+            if state.ema
+            else {},
         )
         good = jnp.isfinite(loss.total) & jnp.isfinite(norm)
         kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), updated, state)
@@ -94,7 +96,10 @@ def jit_train_step(step: Step, state: TrainState, mesh: Mesh) -> Step:
     """
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     return jax.jit(
-        step, donate_argnums=0, in_shardings=(shardings, batch_sharding(mesh)), out_shardings=(shardings, replicated(mesh))
+        step,
+        donate_argnums=0,
+        in_shardings=(shardings, batch_sharding(mesh)),
+        out_shardings=(shardings, replicated(mesh)),
     )
 
 
@@ -108,7 +113,7 @@ def make_evaluation_step(task: Task, *, seed: int) -> Callable:
 
 
 def _accumulate(gradients: Callable, state: TrainState, batch: Batch, micro_batches: int):
-    """The sum over micro-batches of all that `gradients` gives; rows are dealt out so that each part spans all devices."""
+    """The sum over micro-batches of all that `gradients` gives; each part spans all devices."""
     if micro_batches == 1:
         return gradients(state, batch, 0)
     parts = jax.tree.map(lambda x: x.reshape(-1, micro_batches, *x.shape[1:]).swapaxes(0, 1), batch)

@@ -103,9 +103,7 @@ class Writers:
         if self._file is not None:
             self._clu.write_images(int(step), images)
 
-    def point_clouds(
-        self, step: int, clouds: Mapping[str, Any], colors: Mapping[str, Any] | None = None
-    ) -> None:
+    def point_clouds(self, step: int, clouds: Mapping[str, Any], colors: Mapping[str, Any] | None = None) -> None:
         """(points, 3) or (N, points, 3); colors of the same shape and name, float in [0, 1] or uint8."""
         if self._file is not None:
             self._tensorboard.write_point_clouds(int(step), clouds, colors)

@@ -56,22 +56,16 @@ def test_train_and_validation_share_out_the_training_files(folder):
     assert [source.num_examples(split) for split in source.splits] == [24, 6, 12]
     assert np.bincount(source.labels("validation")).tolist() == [2, 2, 2]
     points, label = stored(folder, "ply_data_train0.h5", "ply_data_train1.h5")
-    parts = [
-        source.load(split, np.arange(source.num_examples(split)), None) for split in ("train", "validation")
-    ]
+    parts = [source.load(split, np.arange(source.num_examples(split)), None) for split in ("train", "validation")]
     everyone = {
-        (cloud.tobytes(), int(k))
-        for part in parts
-        for cloud, k in zip(part["points"], part["label"], strict=True)
+        (cloud.tobytes(), int(k)) for part in parts for cloud, k in zip(part["points"], part["label"], strict=True)
     }
     assert everyone == {(cloud.tobytes(), int(k)) for cloud, k in zip(points, label, strict=True)}
 
 
 def test_validation_depends_on_split_seed_alone(folder):
     def validation(**options):
-        return read(folder, validation_fraction=0.3, **options).load("validation", np.arange(9), None)[
-            "points"
-        ]
+        return read(folder, validation_fraction=0.3, **options).load("validation", np.arange(9), None)["points"]
 
     np.testing.assert_array_equal(validation(), validation(seed=5))
     assert not np.array_equal(validation(), validation(split_seed=1))
@@ -104,9 +98,9 @@ def test_fewer_points_than_stored(folder):
 
 
 def test_augmentation_fields_are_applied(folder):
-    points = read(folder, normalize_before="center", scale=(0.9, 1.1), normalize="cube").load(
-        "train", np.arange(5), 0
-    )["points"]
+    points = read(folder, normalize_before="center", scale=(0.9, 1.1), normalize="cube").load("train", np.arange(5), 0)[
+        "points"
+    ]
     np.testing.assert_allclose(np.abs(points).max((1, 2)), 1, atol=1e-6)
 
 
@@ -227,9 +221,7 @@ def double_names(folder):
 
 
 def no_clouds(folder):
-    rewrite(
-        folder / "ply_data_test0.h5", data=np.zeros((0, 10, 3), np.float32), label=np.zeros((0, 1), np.uint8)
-    )
+    rewrite(folder / "ply_data_test0.h5", data=np.zeros((0, 10, 3), np.float32), label=np.zeros((0, 1), np.uint8))
 
 
 def empty_list(folder):

@@ -44,9 +44,7 @@ def test_batches_hold_what_the_plan_says(full_run):
     assert len(full_run) == 14
     for i, batch in enumerate(full_run):
         np.testing.assert_array_equal(batch["id"], PLAN.ids(i))
-        np.testing.assert_array_equal(
-            batch["points"], SOURCE.load("train", PLAN.ids(i), PLAN.epoch(i))["points"]
-        )
+        np.testing.assert_array_equal(batch["points"], SOURCE.load("train", PLAN.ids(i), PLAN.epoch(i))["points"])
         assert batch["weight"].dtype == np.float32 and (batch["weight"] == 1).all()
         assert batch["id"].dtype == np.int32
 
@@ -59,9 +57,7 @@ def test_a_resumed_run_goes_on_with_the_next_batch(full_run, start):
 @pytest.mark.parametrize("count", [2, 4])
 def test_processes_share_the_batch(full_run, count):
     parts = [take(process_index=p, process_count=count) for p in range(count)]
-    joined = [
-        {name: np.concatenate([part[i][name] for part in parts]) for name in full_run[i]} for i in range(14)
-    ]
+    joined = [{name: np.concatenate([part[i][name] for part in parts]) for name in full_run[i]} for i in range(14)]
     assert_equal(joined, full_run)
 
 
@@ -77,9 +73,7 @@ def test_epochs_augment_anew(full_run):
 
 
 def test_batch_must_split_over_processes():
-    with pytest.raises(
-        ConfigError, match=r"batch_size=8 does not split over 3 processes. Use a multiple of 3, e.g. 6"
-    ):
+    with pytest.raises(ConfigError, match=r"batch_size=8 does not split over 3 processes. Use a multiple of 3, e.g. 6"):
         take(process_index=0, process_count=3)
 
 
@@ -90,13 +84,8 @@ def test_evaluation_counts_each_example_once(split, size, count):
     for p in range(count):
         with evaluation_batches(SOURCE, split, 4, process_index=p, process_count=count) as batches:
             parts.append(list(batches))
-    whole = [
-        {name: np.concatenate([part[i][name] for part in parts]) for name in b}
-        for i, b in enumerate(parts[0])
-    ]
-    ids, weight, points = (
-        np.concatenate([batch[name] for batch in whole]) for name in ("id", "weight", "points")
-    )
+    whole = [{name: np.concatenate([part[i][name] for part in parts]) for name in b} for i, b in enumerate(parts[0])]
+    ids, weight, points = (np.concatenate([batch[name] for batch in whole]) for name in ("id", "weight", "points"))
     assert ids[weight == 1].tolist() == list(range(size)) and weight.sum() == size
     assert (ids[weight == 0] == -1).all() and len(ids) % 4 == 0
     np.testing.assert_array_equal(points[:size], SOURCE.load(split, np.arange(size), None)["points"])
@@ -168,10 +157,7 @@ def test_close_twice_and_no_threads_left():
     batches.close()
     batches.close()
     deadline = time.monotonic() + 10
-    while (
-        any(t.name.startswith("grain-prefetch") for t in threading.enumerate())
-        and time.monotonic() < deadline
-    ):
+    while any(t.name.startswith("grain-prefetch") for t in threading.enumerate()) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(t.name.startswith("grain-prefetch") for t in threading.enumerate())
 

@@ -44,9 +44,7 @@ def test_everything_off_changes_nothing():
 
 
 def test_evaluation_only_normalises():
-    augmentation = PointAugmentation(
-        normalize_before="center", scale=(0.5, 2.0), jitter=0.1, normalize="sphere"
-    )
+    augmentation = PointAugmentation(normalize_before="center", scale=(0.5, 2.0), jitter=0.1, normalize="sphere")
     np.testing.assert_array_equal(
         augmentation.apply(POINTS, IDS, None), clouds.normalize(clouds.normalize(POINTS, "center"), "sphere")
     )
@@ -73,9 +71,7 @@ def test_rotation_keeps_norms_and_the_axis(axis):
 def test_rotation_turns_counter_clockwise_by_the_angle():
     x = np.float32([[[1, 0, 0]]])
     np.testing.assert_allclose(clouds.rotate_about(x, np.float32([np.pi / 2]), "z"), [[[0, 1, 0]]], atol=1e-6)
-    np.testing.assert_allclose(
-        clouds.rotate_about(x, np.float32([np.pi / 2]), "y"), [[[0, 0, -1]]], atol=1e-6
-    )
+    np.testing.assert_allclose(clouds.rotate_about(x, np.float32([np.pi / 2]), "y"), [[[0, 0, -1]]], atol=1e-6)
 
 
 def test_rotation_stays_within_its_limit():

@@ -22,9 +22,7 @@ def test_a_row_does_not_depend_on_its_batch():
     for draw in (randomness.uniform, randomness.normal):
         whole = draw(key, (33, 3))
         for rows in ([5], [5, 6], [199, 0, 77]):
-            np.testing.assert_array_equal(
-                draw(randomness.keys(7, "jitter", IDS[rows], 3), (33, 3)), whole[rows]
-            )
+            np.testing.assert_array_equal(draw(randomness.keys(7, "jitter", IDS[rows], 3), (33, 3)), whole[rows])
 
 
 def test_blocks_do_not_show():

@@ -33,9 +33,7 @@ def test_what_does_and_does_not_change_an_example():
 
 def test_augmentation_follows_the_epoch():
     augmented = Solids(num_points=128, jitter=0.05)
-    assert not np.array_equal(
-        augmented.load("train", IDS, 0)["points"], augmented.load("train", IDS, 1)["points"]
-    )
+    assert not np.array_equal(augmented.load("train", IDS, 0)["points"], augmented.load("train", IDS, 1)["points"])
 
 
 def test_at_least_twelve_balanced_classes():

@@ -123,9 +123,9 @@ def test_only_scanned_stacks_have_a_layer_axis():
 
 
 def test_layers_start_different():
-    kernel = jax.jit(encoder().init)(jax.random.key(0), random_inputs())["params"]["blocks_0"]["layers"][
-        "mlp"
-    ]["out"]["kernel"]
+    kernel = jax.jit(encoder().init)(jax.random.key(0), random_inputs())["params"]["blocks_0"]["layers"]["mlp"]["out"][
+        "kernel"
+    ]
     assert not np.allclose(kernel[0], kernel[1])
 
 
@@ -177,9 +177,7 @@ def test_latent_flops_do_not_depend_on_the_length_of_the_input():
     )
     three = one.clone(num_blocks=3)
     further = [flops(three, length) - flops(one, length) for length in (512, 2048)]
-    assert (
-        further[0] == further[1] > 2 * 2 * 2 * 6 * 16 * 16 * 6
-    )  # 2 blocks, batch 2, 6 products of 6 x 16 by 16 x 16
+    assert further[0] == further[1] > 2 * 2 * 2 * 6 * 16 * 16 * 6  # 2 blocks, batch 2, 6 products of 6 x 16 by 16 x 16
     assert flops(one, 2048) > 3 * flops(one, 512)
 
 
@@ -209,9 +207,7 @@ def program(**fields):
 def test_the_program_does_not_grow_with_shared_stages():
     two, three, eight = (program(num_cross_attends=n, num_blocks=n) for n in (2, 3, 8))
     assert abs(len(eight) - len(three)) < 100
-    assert (
-        eight.count("stablehlo.while") == three.count("stablehlo.while") <= two.count("stablehlo.while") + 1
-    )
+    assert eight.count("stablehlo.while") == three.count("stablehlo.while") <= two.count("stablehlo.while") + 1
     blocks = [program(num_cross_attends=1, num_blocks=n) for n in (2, 8)]
     assert abs(len(blocks[1]) - len(blocks[0])) < 100
     apart = [program(num_cross_attends=n, num_blocks=n, share_blocks="none") for n in (3, 8)]
@@ -256,9 +252,7 @@ def test_dropout_is_off_in_evaluation():
     variables = init(model)
     evaluated = apply(model)(variables, inputs)
     np.testing.assert_array_equal(evaluated, apply(encoder())(variables, inputs))
-    trained = [
-        apply(model, train=True)(variables, inputs, rngs={"dropout": jax.random.key(i)}) for i in (0, 0, 1)
-    ]
+    trained = [apply(model, train=True)(variables, inputs, rngs={"dropout": jax.random.key(i)}) for i in (0, 0, 1)]
     np.testing.assert_array_equal(trained[0], trained[1])
     assert not np.allclose(trained[0], trained[2]) and not np.allclose(trained[0], evaluated)
 
@@ -271,10 +265,7 @@ def test_half_precision_compute_with_float32_parameters():
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     logits = half.apply(variables, points)
     assert logits.dtype == jnp.float32
-    assert (
-        half.apply(variables, points, method=lambda self, x: self.encoder(self.adapter(x))).dtype
-        == jnp.bfloat16
-    )
+    assert half.apply(variables, points, method=lambda self, x: self.encoder(self.adapter(x))).dtype == jnp.bfloat16
     np.testing.assert_allclose(logits, full.apply(variables, points), atol=0.05)
     assert not np.array_equal(logits, full.apply(variables, points))
 
@@ -282,8 +273,7 @@ def test_half_precision_compute_with_float32_parameters():
 def test_pooling_and_head():
     points = jax.random.uniform(jax.random.key(1), (2, 50, 3), minval=-1)
     models = {
-        p: Perceiver(PointAdapter(FourierPositions(8, 32.0)), encoder(), 5, pooling=p)
-        for p in ("mean", "latent")
+        p: Perceiver(PointAdapter(FourierPositions(8, 32.0)), encoder(), 5, pooling=p) for p in ("mean", "latent")
     }
     variables = init(models["mean"], points)
     latents = models["mean"].apply(variables, points, method=lambda self, x: self.encoder(self.adapter(x)))
@@ -297,9 +287,7 @@ def test_pooling_and_head():
 
 
 def test_all_problems_are_named_at_once():
-    wrong = encoder(
-        num_cross_attends=2, num_blocks=3, num_self_attend_heads=5, attention="fast", dropout_rate=1.0
-    )
+    wrong = encoder(num_cross_attends=2, num_blocks=3, num_self_attend_heads=5, attention="fast", dropout_rate=1.0)
     problems = encoder_problems(wrong, 5)
     for part in (
         "num_blocks=3",

@@ -38,9 +38,7 @@ def make_state(step=0, size=64):
     }
     mask = {"layers": {"kernel": True}, "bias": False, "none": {}}
     moments = optax.masked(optax.scale_by_adam(), mask).init(params)
-    return State(
-        jnp.int32(step), params, (moments, optax.EmptyState()), {"counts": jnp.arange(3), "empty": {}}
-    )
+    return State(jnp.int32(step), params, (moments, optax.EmptyState()), {"counts": jnp.arange(3), "empty": {}})
 
 
 def target(state=None):
@@ -50,9 +48,7 @@ def target(state=None):
 def assert_same(state, expected):
     assert jax.tree.structure(state) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
-        assert (
-            a.dtype == b.dtype and a.shape == b.shape and np.asarray(a).tobytes() == np.asarray(b).tobytes()
-        )
+        assert a.dtype == b.dtype and a.shape == b.shape and np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
 def save(folder, *steps, scores=None, **kwargs):
@@ -277,9 +273,7 @@ def test_what_does_not_fit_the_target_is_listed(tmp_path):
     text = error(params=state.params | {"bias": jnp.zeros((3, 2), jnp.bfloat16)})
     assert "other shape (1): params/bias: checkpoint (64), model (3, 2)" in text
     text = error(extra={"total": jnp.zeros(())})
-    assert (
-        "missing in the checkpoint (1): extra/total" in text and "not in the model (1): extra/counts" in text
-    )
+    assert "missing in the checkpoint (1): extra/total" in text and "not in the model (1): extra/counts" in text
     text = error(opt_state=())
     assert "not in the model (3): opt_state/0/inner_state/count" in text and "\n" not in text
 
@@ -311,9 +305,7 @@ def small_disk(tmp_path):
     """A file system of 4 MB; needs the right to mount."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], capture_output=True
-    ).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], capture_output=True).returncode:
         pytest.skip("mounting a small file system is not allowed here")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
@@ -382,9 +374,7 @@ with Checkpoints({folder!r}) as checkpoints:
 
 def test_a_state_from_eight_devices_restores_on_one(tmp_path):
     env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    subprocess.run(
-        [sys.executable, "-c", SHARDED.format(folder=str(tmp_path))], check=True, env=env, timeout=120
-    )
+    subprocess.run([sys.executable, "-c", SHARDED.format(folder=str(tmp_path))], check=True, env=env, timeout=120)
     shutil.move(tmp_path, tmp_path.with_name("moved"))
     with Checkpoints(tmp_path.with_name("moved")) as checkpoints:
         state, _, _ = checkpoints.restore({"w": jax.ShapeDtypeStruct((16, 4), np.float32)})

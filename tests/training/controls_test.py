@@ -23,7 +23,11 @@ def test_best_is_the_first_of_equals_and_never_nan():
 
 def test_best_of_a_loss_is_the_smallest_and_scores_rise():
     best = Best(metric="loss", mode="min")
-    assert [best.update(step, {"loss": value}) for step, value in enumerate([2.0, 1.0, 3.0])] == [True, True, False]
+    assert [best.update(step, {"loss": value}) for step, value in enumerate([2.0, 1.0, 3.0])] == [
+        True,
+        True,
+        False,
+    ]
     assert best.score({"loss": 1.0}) > best.score({"loss": 2.0})
 
 
@@ -41,7 +45,12 @@ def test_patience_zero_never_fires():
 
 def test_small_improvements_count_as_none():
     patience = Patience(metric="accuracy", mode="max", patience=2, min_delta=0.1)
-    assert [patience.update({"accuracy": value}) for value in [0.5, 0.55, 0.59, 0.9]] == [False, False, True, False]
+    assert [patience.update({"accuracy": value}) for value in [0.5, 0.55, 0.59, 0.9]] == [
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_scale_stops_at_the_least():

@@ -24,9 +24,7 @@ def timeless(lines):
 
 
 def final_state(training, workdir):
-    make = state_maker(
-        training.task, training.optimizer, training.source.spec, ema=training.settings.ema_decay > 0
-    )
+    make = state_maker(training.task, training.optimizer, training.source.spec, ema=training.settings.ema_decay > 0)
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         return checkpoints.restore(abstract_state(make, training.mesh), "latest")
 
@@ -163,6 +161,8 @@ def test_non_finite_run_ends_and_names_the_examples(tmp_path):
 
 def test_one_bad_batch_is_skipped_and_logged(tmp_path):
     history = train(make_training(source=Blobs(poison=(5,))), tmp_path)
-    skipped = sum(line["train/skipped_steps"] * 5 for line in history if line["step"] in (5, 10, 15, 20) and "train/loss" in line)
+    skipped = sum(
+        line["train/skipped_steps"] * 5 for line in history if line["step"] in (5, 10, 15, 20) and "train/loss" in line
+    )
     assert skipped >= 2  # example 5 comes once an epoch
     assert all(np.isfinite(line["train/loss"]) for line in history if "train/loss" in line)

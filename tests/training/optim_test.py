@@ -57,9 +57,7 @@ def lamb_in_numpy(params, num_steps=4, clip=CLIP, trained=lambda name: True):
             g = grads[name] * min(1, clip / total)
             first[name] = B1 * first[name] + (1 - B1) * g
             second[name] = B2 * second[name] + (1 - B2) * g**2
-            u = (first[name] / (1 - B1 ** (step + 1))) / (
-                np.sqrt(second[name] / (1 - B2 ** (step + 1))) + EPS
-            )
+            u = (first[name] / (1 - B1 ** (step + 1))) / (np.sqrt(second[name] / (1 - B2 ** (step + 1))) + EPS)
             if not name.endswith(("bias", "scale")):
                 u = u + DECAY * p
             for part in range(len(p)) if "layers" in name else [...]:
@@ -92,9 +90,7 @@ def test_stacked_layers_move_like_separate_ones():
         {"layers": {"w": grads}}, optimizer.init({"layers": {"w": kernel}}), {"layers": {"w": kernel}}
     )
     for layer in range(2):
-        separate, _ = optimizer.update(
-            {"w": grads[layer]}, optimizer.init({"w": kernel[layer]}), {"w": kernel[layer]}
-        )
+        separate, _ = optimizer.update({"w": grads[layer]}, optimizer.init({"w": kernel[layer]}), {"w": kernel[layer]})
         np.testing.assert_allclose(stacked["layers"]["w"][layer], separate["w"], rtol=1e-6)
 
 

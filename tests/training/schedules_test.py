@@ -12,9 +12,7 @@ from perceiver_jax.training.schedules import make_schedule
 RATE, STEPS, PER_EPOCH = 4e-3, 120, 10
 
 
-def reference(
-    step, *, name, warmup=0, milestones=(), gamma=0.1, step_epochs=1, flat=0, t_max=None, eta_min=0.0
-):
+def reference(step, *, name, warmup=0, milestones=(), gamma=0.1, step_epochs=1, flat=0, t_max=None, eta_min=0.0):
     """The rate of one step in plain Python."""
     factor = min(1.0, (step + 1) / warmup) if warmup else 1.0
     if name == "constant":

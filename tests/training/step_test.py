@@ -40,7 +40,10 @@ def max_difference(left, right):
 def test_micro_batches_equal_the_full_batch(weight):
     state, full, _ = setup()
     _, cut, _ = setup(micro_batches=4)
-    (one, report), (other, cut_report) = full(state, make_batch(weight=weight)), cut(state, make_batch(weight=weight))
+    (one, report), (other, cut_report) = (
+        full(state, make_batch(weight=weight)),
+        cut(state, make_batch(weight=weight)),
+    )
     assert max_difference(one.params, other.params) < 1e-6
     for name in ("loss", "accuracy"):
         assert report.stats[name].value() == pytest.approx(cut_report.stats[name].value(), rel=1e-6)
@@ -64,7 +67,7 @@ def test_padding_changes_nothing():
 
 
 def test_logged_rate_is_the_applied_one():
-    """For gradient zero and LAMB's decay alone, the step shrinks a decayed parameter by exactly rate * |p| * direction."""
+    """LAMB's direction has the norm of the parameter, so the update has the norm rate * |p|."""
     state, step, training = setup()
     state = state.replace(lr_scale=jnp.float32(0.5), step=jnp.int32(7))
     new, report = step(state, make_batch())

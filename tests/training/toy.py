@@ -50,7 +50,9 @@ class Blobs:
         return {"x": x, "label": label}
 
 
-def make_training(*, source=None, dropout_rate=0.3, plateau=0, early_stopping=0, learning_rate=0.02, **settings) -> Training:
+def make_training(
+    *, source=None, dropout_rate=0.3, plateau=0, early_stopping=0, learning_rate=0.02, **settings
+) -> Training:
     """A run of 24 steps in 3 epochs, evaluated and saved each epoch, logged every 5 steps."""
     defaults = dict(
         seed=0,
