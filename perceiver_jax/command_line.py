@@ -64,21 +64,38 @@ def _parse(argv: Sequence[str]) -> list[str]:
     """The arguments that are not flags; raises ConfigError for whatever absl, ml_collections or a config file raise."""
     try:
         arguments = flags.FLAGS(list(argv))
-        if "config" in flags.FLAGS:  # a file that cannot be read is found out at the first access only
-            _ = flags.FLAGS.config
+        _check_config_file()
         return arguments
     except ConfigError:
         raise
-    except flags.UnparsedFlagAccessError:
-        raise
-    except Exception as error:  # a config file is the user's program: whatever it raises is the user's to mend
-        if _is_ours(error):
-            raise
-        text = " ".join(str(error).split())
-        if isinstance(error, flags.Error) and not isinstance(error, flags.UnrecognizedFlagError):
-            raise ConfigError(text) from error
-        kind = "" if isinstance(error, (flags.Error, OSError)) else f"{type(error).__name__}: "
-        raise ConfigError(f"{kind}{text}{_nearest_flags(error)}") from error
+    except Exception as error:
+        raise _translate(error) from error
+
+
+def _translate(error: BaseException) -> BaseException:
+    """The ConfigError that a failure to parse amounts to; a bug inside this package stays what it is."""
+    chain = [error]
+    while chain[-1].__context__ is not None:
+        chain.append(chain[-1].__context__)
+    told = next((link for link in chain if isinstance(link, ConfigError)), None)
+    if told is not None:
+        return ConfigError(str(told))
+    if _is_ours(error):
+        return error
+    text = " ".join(str(error).replace("\\n", " ").replace("\\'", "'").strip("'\"").split())
+    kind = "" if isinstance(error, (flags.Error, OSError, AttributeError)) else f"{type(error).__name__}: "
+    return ConfigError(f"{kind}{text}{_own_flags(error)}")
+
+
+def _check_config_file() -> None:
+    """A file that does not load is found out at the first access only: make it now, and say which files there are."""
+    if "config" not in flags.FLAGS or flags.FLAGS.config is None:
+        return
+    file = Path(flags.FLAGS["config"].config_filename.partition(":")[0])
+    if not file.exists():
+        others = ", ".join(sorted(map(str, Path("configs").glob("*.py")))) or "none here; run from a checkout"
+        raise ConfigError(f"--config={file} does not exist. There are: {others}.")
+    _ = flags.FLAGS.config.keys()
 
 
 def _is_ours(error: Exception) -> bool:
@@ -87,7 +104,7 @@ def _is_ours(error: Exception) -> bool:
     return files[-1].startswith(str(Path(__file__).parent)) and files[-1] != __file__
 
 
-def _nearest_flags(error: Exception) -> str:
+def _own_flags(error: Exception) -> str:
     if not isinstance(error, flags.UnrecognizedFlagError):
         return ""
     own = flags.FLAGS.flags_by_module_dict().get(sys.argv[0], []) + flags.FLAGS.get_key_flags_for_module("__main__")

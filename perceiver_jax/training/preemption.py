@@ -13,7 +13,7 @@ class Preemption:
     """Context in which the signals set `requested` instead of ending the process.
 
     Python runs a signal handler only between bytecodes of the main thread, which may be inside a compile for minutes.
-    So a thread reads the wake-up descriptor that C writes to at once, and it is that thread which acts on a second signal.
+    So a thread reads the wake-up descriptor that C writes to at once, and that thread acts on a second signal.
     """
 
     def __init__(self):
