@@ -73,9 +73,7 @@ def make_train_step(
             params=params,
             opt_state=opt_state,
             extra=task.advance(state.extra, sums, rng),
-            ema=jax.tree.map(lambda e, p: ema_decay * e + (1.0 - ema_decay) * p, state.ema, params)
-            if state.ema
-            else {},
+            ema=_average(state.ema, params, ema_decay, state.step),
         )
         good = jnp.isfinite(loss.total) & jnp.isfinite(norm)
         kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), updated, state)
@@ -110,6 +108,17 @@ def make_evaluation_step(task: Task, *, seed: int) -> Callable:
         return task.evaluate(variables, batch, _streams(task.rng_streams, jax.random.key(seed), index, 0))
 
     return evaluation_step
+
+
+def _average(ema, params, decay: float, step):
+    """The next moving average, empty if none is kept; early on it forgets faster, or it would hold on to the start.
+
+    The decay is min(decay, (1 + step) / (10 + step)), as in TensorFlow's averages.
+    """
+    if not ema:
+        return ema
+    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda e, p: decay * e + (1.0 - decay) * p, ema, params)
 
 
 def _accumulate(gradients: Callable, state: TrainState, batch: Batch, micro_batches: int):

@@ -92,8 +92,11 @@ def test_non_finite_step_leaves_everything_but_is_counted():
 def test_average_of_the_parameters():
     state, step, _ = setup(ema_decay=0.9)
     new, _ = step(state, make_batch())
-    expected = jax.tree.map(lambda old, p: 0.9 * old + 0.1 * p, state.params, new.params)
-    assert max_difference(new.ema, expected) < 1e-7
+    expected = jax.tree.map(lambda old, p: 0.1 * old + 0.9 * p, state.params, new.params)
+    assert max_difference(new.ema, expected) < 1e-7  # the first decay is (1 + 0) / (10 + 0)
+    late, _ = step(state.replace(step=jnp.int32(1000)), make_batch())
+    expected = jax.tree.map(lambda old, p: 0.9 * old + 0.1 * p, state.params, late.params)
+    assert max_difference(late.ema, expected) < 1e-7
     assert new.variables()["params"] is new.ema
 
 
