@@ -44,7 +44,7 @@ def train(config: dict, workdir: Path, console) -> None:
     training = experiment.build(config)
     state = experiment.abstract_training_state(training)
     run_folder.open_run(workdir, config, training, state, console, allow_changes=ALLOW_CHANGES.value)
-    history = run_loop(training, workdir, console)
+    history = run_loop(training, workdir, console, texts=run_folder.texts(config, state))
     finished = history[-1]["step"] if history else 0
     run = experiment.load(workdir, "best")
     done = workdir / "evaluation" / f"test-{run.step}" / "results.json"

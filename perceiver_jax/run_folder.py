@@ -12,7 +12,7 @@ from typing import Any
 from perceiver_jax import config as configs
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.training.console import Console
-from perceiver_jax.training.record import run_record, summary_table, write_json
+from perceiver_jax.training.record import num_parameters, parameter_table, run_record, summary_table, write_json
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.state import TrainState
 
@@ -58,6 +58,15 @@ def open_run(
             f"{workdir} cannot be written ({error.strerror}). Choose another folder with --workdir."
         ) from error
     _describe(record, state, training, console)
+
+
+def texts(config: dict[str, Any], state: TrainState) -> dict[str, str]:
+    """The config and the parameter table as Markdown, for TensorBoard."""
+    rows = "\n".join(f"| {row['path']} | {row['shape']} |" for row in parameter_table(state.params))
+    return {
+        "config": f"```json\n{json.dumps(config, indent=1)}\n```",
+        "parameters": f"{num_parameters(state.params):,} parameters\n\n| path | shape |\n|---|---|\n{rows}",
+    }
 
 
 def _changes(workdir: Path, config: dict[str, Any], console: Console, *, allow_changes: bool) -> list[str]:

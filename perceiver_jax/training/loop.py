@@ -33,8 +33,13 @@ EVALUATION_SEED = 0
 """Of the random numbers in evaluation: the same for every run, so that runs compare."""
 
 
-def train(training: Training, workdir: Path, console: Console | None = None) -> list[dict[str, Any]]:
+def train(
+    training: Training, workdir: Path, console: Console | None = None, *, texts: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
     """Trains, or goes on training, in `workdir`.
+
+    Args:
+        texts: title -> Markdown that TensorBoard shows beside the curves (the config, the parameters).
 
     Returns:
         The history: one dict per line of `metrics.jsonl`, from the first step of the run.
@@ -44,7 +49,8 @@ def train(training: Training, workdir: Path, console: Console | None = None) -> 
         NonFiniteError: too many non-finite steps; their example ids are in `non_finite.json`.
     """
     with Preemption() as preemption:
-        return _Loop(training, Path(workdir).absolute(), console or Console(quiet=True), preemption).run()
+        loop = _Loop(training, Path(workdir).absolute(), console or Console(quiet=True), preemption)
+        return loop.run(texts or {})
 
 
 class _Loop:
@@ -74,7 +80,7 @@ class _Loop:
         self.evaluation_step = jax.jit(make_evaluation_step(training.task, seed=EVALUATION_SEED))
         self.stopped = ""
 
-    def run(self) -> list[dict[str, Any]]:
+    def run(self, texts: dict[str, str]) -> list[dict[str, Any]]:
         progress = self._restore()
         self.meter = Meter(self.settings.max_bad_steps, progress.get("window"))
         self.stopped = progress.get("stopped", "")
@@ -83,6 +89,8 @@ class _Loop:
             self.checkpoints.close()
             return history(self.workdir)
         with Writers(self.workdir, start_step=done, keep_lines=progress.get("lines")) as self.writers:
+            if done == 0 and texts:
+                self.writers.texts(0, texts)
             try:
                 if progress.get("evaluation_due"):
                     self._conclude(done, evaluation_due=True, promised=True)
@@ -142,7 +150,7 @@ class _Loop:
         if first:
             jax.block_until_ready(report)
             self.console.say(f"first step, compilation included: {duration(time.perf_counter() - began)}")
-            self.meter.restart_clock()
+            self.meter.stop_clock()
 
     def _conclude(self, done: int, *, evaluation_due: bool, promised: bool = False) -> None:
         """Evaluates, lets the controls decide and saves, each when it is due.
@@ -154,11 +162,12 @@ class _Loop:
         if evaluation_due:
             metrics = self._evaluate(done)
             score, improved = self._decide(done, metrics)
+            self.meter.stop_clock()
         if promised:
             self.checkpoints.rescore(done, score)
         elif improved or self.stopped or every(done, s.checkpoint_every, s.num_steps):
             self._save(done, score)
-        self.meter.restart_clock()
+            self.meter.stop_clock()
 
     def _evaluate(self, done: int) -> dict[str, float]:
         s = self.settings
@@ -198,7 +207,9 @@ class _Loop:
     def _log(self, done: int) -> None:
         stats, timing = self.meter.take()
         metrics = self.training.task.summarize(stats) | {"learning_rate": self.meter.learning_rate}
-        metrics |= timing | throughput(self.settings.batch_size, timing["step_time"], self.training.flops_per_example)
+        if timing:
+            rates = throughput(self.settings.batch_size, timing["step_time"], self.training.flops_per_example)
+            metrics |= timing | rates
         self.writers.scalars(done, {f"train/{name}": value for name, value in metrics.items()})
         epoch = done / self.settings.steps_per_epoch
         self.console.metrics(done, self.settings.num_steps, epoch, "train", metrics)

@@ -34,15 +34,16 @@ class Meter:
         self.learning_rate = float((state or {}).get("learning_rate", float("nan")))
         self._step_times: list[float] = []
         self._waits: list[float] = []
-        self._clock = time.perf_counter()
+        self._clock: float | None = None
 
     def push(self, report: Report, ids: np.ndarray, data_wait: float) -> None:
         """Takes in the report of a dispatched step and fetches the one before it."""
         self.flush()
         self._pending = (report, ids)
         now = time.perf_counter()
-        self._step_times.append(now - self._clock)
-        self._waits.append(data_wait)
+        if self._clock is not None:
+            self._step_times.append(now - self._clock)
+            self._waits.append(data_wait)
         self._clock = now
 
     def flush(self) -> None:
@@ -72,9 +73,9 @@ class Meter:
                 [batch.tolist() for batch in self._bad_ids],
             )
 
-    def restart_clock(self) -> None:
-        """Leaves out of the step times what was not training (an evaluation, a save)."""
-        self._clock = time.perf_counter()
+    def stop_clock(self) -> None:
+        """Leaves the next step untimed: before it comes what is no training, and it finds an idle device."""
+        self._clock = None
 
     def state(self) -> dict:
         """JSON-able sums of the open window."""
@@ -83,17 +84,15 @@ class Meter:
         return {"sums": [np.asarray(leaf).tolist() for leaf in leaves], "learning_rate": self.learning_rate}
 
     def take(self) -> tuple[dict[str, Any], dict[str, float]]:
-        """The window's statistics and its times in seconds; opens the next window."""
+        """The window's statistics, and its times in seconds if any step was timed; opens the next window."""
         self.flush()
-        times = np.asarray(self._step_times or [float("nan")])
-        timing = {
-            "step_time": float(np.mean(times)),
-            "step_time_p50": float(np.percentile(times, 50)),
-            "step_time_p95": float(np.percentile(times, 95)),
-            "data_wait": float(np.mean(self._waits or [0.0])),
-        }
-        stats, self._stats, self._step_times, self._waits = self._stats, None, [], []
-        return stats, timing
+        stats, times, waits = self._stats, self._step_times, self._waits
+        self._stats, self._step_times, self._waits = None, [], []
+        if not times:
+            return stats, {}
+        timing = {"step_time": np.mean(times), "data_wait": np.mean(waits)}
+        timing |= {f"step_time_p{q}": np.percentile(times, q) for q in (50, 95)}
+        return stats, {name: float(value) for name, value in timing.items()}
 
 
 class NonFiniteError(ConfigError):

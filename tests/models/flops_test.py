@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The formula against XLA's own count, on models without a scan (XLA counts the body of a scan once)."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from perceiver_jax.models.adapters import PointAdapter
+from perceiver_jax.models.flops import encoder_flops, training_flops
+from perceiver_jax.models.perceiver import Perceiver, PerceiverEncoder
+from perceiver_jax.models.positions import FourierPositions
+
+LENGTH, CHANNELS = 256, 99
+
+
+def encoder(**fields):
+    defaults = dict(num_latents=64, latent_dim=128, num_self_attends_per_block=1, num_self_attend_heads=4)
+    return PerceiverEncoder(**defaults | dict(attention="dense", cross_attend_width="latents") | fields, parent=None)
+
+
+def xla_flops(function, *arguments):
+    return jax.jit(function).lower(*arguments).compile().cost_analysis()["flops"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"cross_attend_width": "inputs"}, {"cross_attend_widening_factor": 2, "self_attend_widening_factor": 4}],
+)
+def test_forward_is_within_four_percent_of_xla(fields):
+    """XLA also counts norms, softmax and GELU, which the formula leaves out on purpose."""
+    model = encoder(**fields)
+    inputs = jnp.ones((1, LENGTH, CHANNELS))
+    variables = model.init(jax.random.key(0), inputs)
+    counted = xla_flops(model.apply, variables, inputs)
+    assert sum(encoder_flops(model, LENGTH, CHANNELS)) == pytest.approx(counted, rel=0.04)
+    assert sum(encoder_flops(model, LENGTH, CHANNELS)) < counted
+
+
+def test_training_step_is_within_five_percent_of_xla():
+    model = Perceiver(PointAdapter(FourierPositions(16, 32.0)), encoder(), num_classes=10)
+    points = jnp.ones((1, LENGTH, 3))
+    variables = model.init(jax.random.key(0), points)
+    counted = xla_flops(jax.grad(lambda v: model.apply(v, points, train=True).sum()), variables)
+    assert training_flops(model, LENGTH, CHANNELS) == pytest.approx(counted, rel=0.05)
+
+
+def test_shared_stages_project_the_input_once():
+    once, twice = (encoder(num_cross_attends=n, num_blocks=n, share_cross_attends="all") for n in (1, 2))
+    apart = encoder(num_cross_attends=2, num_blocks=2, share_cross_attends="none")
+    projection, rest = encoder_flops(once, LENGTH, CHANNELS)
+    assert encoder_flops(twice, LENGTH, CHANNELS) == (projection, 2 * rest)
+    assert encoder_flops(apart, LENGTH, CHANNELS) == (2 * projection, 2 * rest)
+
+
+def test_latent_part_does_not_depend_on_the_length():
+    wide = encoder(num_self_attends_per_block=6)
+    cross = encoder_flops(wide, 2048, CHANNELS)[1] - encoder_flops(wide, 512, CHANNELS)[1]
+    assert cross == 4 * 64 * (2048 - 512) * 128  # scores and weighted sum, nothing else
