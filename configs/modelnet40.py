@@ -67,7 +67,7 @@ def modelnet10(config: ConfigDict) -> None:
     """Small, strongly augmented: 10 minutes on two cores."""
     config.batch_size = 32
     config.num_epochs = 60.0
-    config.data.num_points = 512
+    config.data.update(num_points=512, num_evaluation_points=1024, resample=True, up_axis="z")
     config.data.update(normalize_before="sphere", normalize="none", jitter=0.01, translation=0.1)
     config.data.update(scale=(0.67, 1.5), scale_per_point=False, scale_per_axis=True)
     config.model.adapter.positions.update(fourier_bands=16, max_resolution=32.0)

@@ -41,6 +41,7 @@ class ModelNet(PointAugmentation):
     Attributes:
         path: the folder with the files, or the one above it. It is only read.
         num_points: points used of each cloud: the first ones, in training too unless `resample`.
+        num_evaluation_points: points used in evaluation, if not `num_points`; the Perceiver takes any number.
         resample: another random subset of the stored points for each cloud and epoch.
         validation_fraction: share of each class of the training part that becomes the validation split.
         split_seed: chooses which.
@@ -51,6 +52,7 @@ class ModelNet(PointAugmentation):
 
     path: str
     num_points: int = 2048
+    num_evaluation_points: int | None = None
     resample: bool = False
     validation_fraction: float = 0.1
     split_seed: int = 0
@@ -59,13 +61,17 @@ class ModelNet(PointAugmentation):
         super().__post_init__()
         if self.num_points < 1:
             raise ConfigError(f"num_points={self.num_points}: expected at least 1.")
+        if self.num_evaluation_points is not None and self.num_evaluation_points < 1:
+            raise ConfigError(f"num_evaluation_points={self.num_evaluation_points}: expected at least 1, or None.")
         if not 0 <= self.validation_fraction < 1:
             raise ConfigError(f"validation_fraction={self.validation_fraction}: expected 0 or more, and less than 1.")
 
     @property
     def spec(self) -> Spec:
         arrays = {"points": ArraySpec((self.num_points, 3), "float32"), "label": ArraySpec((), "int32")}
-        return Spec(arrays, class_names=self._read()[0])
+        longest = max(self.num_points, self.num_evaluation_points or 0)
+        varies = self.num_evaluation_points not in (None, self.num_points)
+        return Spec(arrays, class_names=self._read()[0], max_length=longest if varies else None)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -80,9 +86,9 @@ class ModelNet(PointAugmentation):
     def load(self, split: str, ids: np.ndarray, epoch: int | None) -> dict[str, np.ndarray]:
         clouds, ids = self._read()[1][split], np.asarray(ids)
         stored = clouds.points.shape[1]
-        if stored == self.num_points:
-            points = clouds.points[ids]
-        elif epoch is None or not self.resample:
+        if epoch is None:
+            points = clouds.points[ids, : self.num_evaluation_points or self.num_points]
+        elif stored == self.num_points or not self.resample:
             points = clouds.points[ids, : self.num_points]
         else:
             key = randomness.keys(self.seed, "subset", ids, epoch)
@@ -102,11 +108,12 @@ class ModelNet(PointAugmentation):
             return self.__dict__["_content"]
 
     def _check_size(self, stored: int) -> None:
-        if stored < self.num_points:
-            raise ConfigError(
-                f"num_points={self.num_points}: the clouds in {self.path} have {stored} points. "
-                f"Set --config.data.num_points={stored} or less."
-            )
+        for name in ("num_points", "num_evaluation_points"):
+            if stored < (getattr(self, name) or 0):
+                raise ConfigError(
+                    f"{name}={getattr(self, name)}: the clouds in {self.path} have {stored} points. "
+                    f"Set --config.data.{name}={stored} or less."
+                )
 
     def __getstate__(self):
         return {name: value for name, value in self.__dict__.items() if name != "_content"}

@@ -131,13 +131,24 @@ def _load(source: Source, split: str, loaded: np.ndarray, ids: np.ndarray, epoch
         raise type(error)(f"{error} ({where})") from error
     except Exception as error:
         raise RuntimeError(f"loading failed: {type(error).__name__}: {error} ({where})") from error
-    expected = {name: ((len(ids), *array.shape), array.dtype) for name, array in source.spec.arrays.items()}
-    got = {name: (array.shape, array.dtype.name) for name, array in arrays.items()}
-    if got != expected:
-        raise ValueError(
-            f"{type(source).__name__}.load does not keep its spec: expected {expected}, got {got} ({where})"
-        )
+    _check_spec(source, arrays, len(ids), where)
     return {**arrays, "weight": (ids >= 0).astype(np.float32), "id": ids.astype(np.int32)}
+
+
+def _check_spec(source: Source, arrays: Batch, rows: int, where: str) -> None:
+    """A source keeps its word: names, types and shapes are the spec's, but for lengths up to its `max_length`."""
+    spec = source.spec
+    expected = {name: (rows, *array.shape) for name, array in spec.arrays.items()}
+    got = {name: array.shape for name, array in arrays.items()}
+    for name, shape in got.items():
+        wanted = expected.get(name, ())
+        if spec.max_length is not None and len(shape) == len(wanted) > 1 and shape[1] <= spec.max_length:
+            expected[name] = (wanted[0], shape[1], *wanted[2:])
+    types = {name: array.dtype for name, array in spec.arrays.items()}
+    if got != expected or types != {name: array.dtype.name for name, array in arrays.items()}:
+        raise ValueError(
+            f"{type(source).__name__}.load does not keep its spec: expected {expected} of {types}, got {got} ({where})"
+        )
 
 
 def _serve(load: Callable[[int], Batch], start: int, stop: int, num_workers: int, prefetch: int) -> Batches:

@@ -171,9 +171,9 @@ class Checkpoints:
         return max(self._promises(), default=None)
 
     def best(self) -> int | None:
-        """The step of the highest score, the earliest of equals; None if no step has one."""
+        """The step of the highest score, the latest of equals; None if no step has one."""
         scored = [p for p in self._promises().values() if p.score is not None]
-        return max(scored, key=lambda p: (p.score, -p.step)).step if scored else None
+        return max(scored, key=lambda p: (p.score, p.step)).step if scored else None
 
     def restore(self, target: Any, step: int | Literal["latest", "best"] = "latest") -> tuple[Any, dict, int]:
         """Reads a verified checkpoint into the shapes, types and shardings of `target`.

@@ -28,10 +28,10 @@ class Best:
         return value if self.mode == "max" else -value
 
     def update(self, step: int, metrics: dict[str, float]) -> bool:
-        """Takes in an evaluation and says whether it is the best yet."""
+        """Takes in an evaluation and says whether it is the best yet; of equals the later one is, having seen more."""
         value = metrics[self.metric]
         improved = not math.isnan(value) and (
-            self.value is None or (value > self.value if self.mode == "max" else value < self.value)
+            self.value is None or (value >= self.value if self.mode == "max" else value <= self.value)
         )
         if improved:
             self.value, self.step = value, step

@@ -97,6 +97,17 @@ def test_fewer_points_than_stored(folder):
         assert len({int(row[0]) for row in rows}) == 4
 
 
+def test_evaluation_may_use_more_points(folder):
+    source = ModelNet(path=str(folder), num_points=4, num_evaluation_points=9, resample=True)
+    assert source.spec.arrays["points"].shape == (4, 3) and source.spec.max_length == 9
+    ids = np.arange(3)
+    assert source.load("train", ids, 0)["points"].shape == (3, 4, 3)
+    whole = ModelNet(path=str(folder), num_points=10).load("test", ids, None)["points"]
+    np.testing.assert_array_equal(source.load("test", ids, None)["points"], whole[:, :9])
+    with pytest.raises(ConfigError, match="num_evaluation_points=11: the clouds in .* have 10 points"):
+        ModelNet(path=str(folder), num_points=4, num_evaluation_points=11).labels("train")
+
+
 def test_augmentation_fields_are_applied(folder):
     points = read(folder, normalize_before="center", scale=(0.9, 1.1), normalize="cube").load("train", np.arange(5), 0)[
         "points"

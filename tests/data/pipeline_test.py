@@ -139,7 +139,7 @@ class Broken:
             RuntimeError,
             r"KeyError: 'x' \(batch 1 of 'train', 2 examples with ids 2..3",
         ),
-        (Broken(dtype="float64"), ValueError, r"Broken.load does not keep its spec: .*float32.*float64"),
+        (Broken(dtype="float64"), ValueError, r"Broken.load does not keep its spec"),
     ],
 )
 def test_errors_of_a_source_say_where(source, error, message):

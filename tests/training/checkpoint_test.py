@@ -108,13 +108,21 @@ def test_a_promised_step_is_not_saved_again(tmp_path):
 def test_latest_best_and_every_n_stay(tmp_path):
     scores = {1: 0.9, 2: 0.1, 3: math.nan, 4: 0.9, 6: 0.2}
     save(tmp_path, 1, 2, 3, 4, 5, 6, 7, scores=scores, keep_latest=2, keep_every_steps=3)
-    assert step_folders(tmp_path) == [1, 3, 6, 7]
+    assert step_folders(tmp_path) == [3, 4, 6, 7]
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
-        assert checkpoints.steps() == [1, 3, 6, 7]
-        assert (checkpoints.latest(), checkpoints.best()) == (7, 1)
-    assert restored_step(tmp_path, "best") == 1
+        assert checkpoints.steps() == [3, 4, 6, 7]
+        assert (checkpoints.latest(), checkpoints.best()) == (7, 4)
+    assert restored_step(tmp_path, "best") == 4
     lines = [json.loads(line) for line in (tmp_path / "committed.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "manifest" in line] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_of_equal_scores_the_later_step_is_best(tmp_path):
+    with Checkpoints(tmp_path, keep_latest=5) as checkpoints:
+        for step, score in ((1, 0.5), (2, 0.7), (3, 0.7), (4, 0.6)):
+            checkpoints.save(step, make_state(step), {}, score)
+        checkpoints.wait()
+        assert checkpoints.best() == 3
 
 
 def test_the_newest_is_not_deleted_in_favour_of_the_best(tmp_path):

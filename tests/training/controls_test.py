@@ -14,10 +14,10 @@ def make_controls():
     )
 
 
-def test_best_is_the_first_of_equals_and_never_nan():
+def test_best_is_the_last_of_equals_and_never_nan():
     best = Best(metric="accuracy", mode="max")
     seen = [best.update(step, {"accuracy": value}) for step, value in enumerate([0.5, 0.5, float("nan"), 0.7, 0.6])]
-    assert seen == [True, False, False, True, False]
+    assert seen == [True, True, False, True, False]
     assert (best.value, best.step) == (0.7, 3)
 
 
