@@ -19,8 +19,6 @@ WORKDIR = flags.DEFINE_string("workdir", "runs", "folder that a run would write 
 
 def main(argv: Sequence[str]) -> None:
     """Prints the table; ConfigError names what keeps this machine from training."""
-    if len(argv) > 1:
-        raise ConfigError(f"argument {argv[1]!r} is not a flag. Flags: --data=DIR, --workdir=DIR.")
     rows = [
         *machine.versions(),
         *machine.machine(),

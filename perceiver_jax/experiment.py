@@ -6,7 +6,8 @@ schedule, mesh. `load` needs nothing but the run folder.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from jax.sharding import Mesh
 
 from perceiver_jax import config as configs
 from perceiver_jax.data.pipeline import evaluation_batches
+from perceiver_jax.data.plan import Plan
 from perceiver_jax.data.source import Source
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.metrics.statistics import Mean
 from perceiver_jax.registry import build as build_part
-from perceiver_jax.tasks.base import Task
+from perceiver_jax.tasks.base import Task, zeros_batch
 from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.controls import Best, Controls, Patience, Plateau
 from perceiver_jax.training.evaluation import evaluate
@@ -42,28 +45,57 @@ def build(config: Section) -> Training:
         ConfigError: all that is wrong with the config, before anything is compiled.
     """
     source = build_source(config)
-    task = build_task(config, source.spec)
-    _raise_problems(config, source)
-    mesh = make_mesh(**config["mesh"])
-    _raise_splits(config, mesh)
-    settings = _settings(config, source)
-    schedule = build_part(
+    plan = Plan(source.num_examples("train"), config["batch_size"], config["seed"])
+    settings = _settings(config, plan.steps_per_epoch)
+    problems = _Problems()
+    problems.add(*_wrong_values(config, source))
+    optimizer = problems.attempt(build_part, "optimizer", config["optimizer"])
+    schedule = problems.attempt(
+        build_part,
         "schedule",
         config["schedule"],
         learning_rate=config["optimizer"]["learning_rate"],
         num_steps=settings.num_steps,
         steps_per_epoch=settings.steps_per_epoch,
     )
+    mesh = problems.attempt(make_mesh, **config["mesh"])
+    if mesh is not None:
+        problems.add(*_unsplittable(config, mesh))
+    task = problems.attempt(build_task, config, source.spec)
+    if task is not None:
+        problems.add(*(problems.attempt(_unknown_metrics, config, task, source.spec) or []))
+    problems.raise_all()
     return Training(
         task=task,
         source=source,
-        optimizer=build_part("optimizer", config["optimizer"]),
+        optimizer=optimizer,
         schedule=schedule,
         mesh=mesh,
         controls=_controls(config),
         settings=settings,
         flops_per_example=task.flops(source.spec),
     )
+
+
+class _Problems:
+    """Collects what is wrong, so that it is said all at once."""
+
+    def __init__(self):
+        self._found: list[str] = []
+
+    def add(self, *problems: str) -> None:
+        self._found += problems
+
+    def attempt(self, build: Callable, *arguments, **values) -> Any:
+        """What `build` returns, or None if it finds something wrong."""
+        try:
+            return build(*arguments, **values)
+        except ConfigError as error:
+            self.add(str(error))
+
+    def raise_all(self) -> None:
+        if self._found:
+            raise ConfigError(" ".join(self._found))
 
 
 def build_source(config: Section) -> Source:
@@ -73,22 +105,7 @@ def build_source(config: Section) -> Source:
 
 def build_task(config: Section, spec: Spec) -> Task:
     """The model and its task, from the spec of the data."""
-    model = dict(config["model"])
-    adapter = dict(model.pop("adapter"))
-    positions = build_part("positions", adapter.pop("positions"))
-    num_classes = len(spec.class_names)
-    return build_part(
-        "task",
-        config["task"],
-        model=build_part(
-            "model",
-            model,
-            adapter=build_part("adapter", adapter, positions=positions),
-            num_classes=num_classes,
-        ),
-        input_name=next(name for name in spec.arrays if name not in ("label", "mask")),
-        num_classes=num_classes,
-    )
+    return build_part("task", config["task"], model=build_part("model", config["model"], spec=spec), spec=spec)
 
 
 def abstract_training_state(training: Training) -> TrainState:
@@ -125,12 +142,19 @@ class Run:
             )
         return source
 
-    def evaluate(self, split: str, batch_size: int | None = None) -> dict[str, Any]:
-        """The results of a split, JSON-able: `split`, `step`, `num_examples`, the metrics, and what the task adds."""
-        source = self.source()
+    def evaluate(self, split: str, batch_size: int | None = None, source: Source | None = None) -> dict[str, Any]:
+        """The results of a split, JSON-able: `split`, `step`, `num_examples`, the metrics, and what the task adds.
+
+        Args:
+            batch_size: default the run's; rounded up to what the devices can share, since padding counts nothing.
+            source: the data, where it has been read already.
+        """
+        source = source or self.source()
         step = jax.jit(make_evaluation_step(self.task, seed=EVALUATION_SEED))
         batch_size = batch_size or self.config["evaluation"]["batch_size"] or self.config["batch_size"]
-        with evaluation_batches(source, split, batch_size) as batches:
+        batch_size += -batch_size % batch_shards(self.mesh)
+        processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+        with evaluation_batches(source, split, batch_size, **processes) as batches:
             stats = evaluate(step, self.variables, batches, self.mesh)
         head = {"split": split, "step": self.step, "num_examples": source.num_examples(split)}
         return head | self.task.summarize(stats) | self.task.results(stats, self.spec.class_names)
@@ -146,18 +170,20 @@ def load(workdir: str | Path, checkpoint: str = "best", *, data_path: str = "") 
     Raises:
         ConfigError: not a run folder, nothing saved in it yet, or no such checkpoint.
     """
+    if checkpoint not in ("best", "latest") and not checkpoint.isdecimal():
+        raise ConfigError(f"checkpoint={checkpoint!r}: expected best, latest or a step.")
     workdir = Path(workdir).absolute()
     config, record = configs.load(workdir / "config.json"), configs.load(workdir / "run.json")
     if data_path:
         config["data"]["path"] = data_path
     spec = Spec.from_dict(record["spec"])
-    task, mesh = build_task(config, spec), make_mesh(**config["mesh"])
+    task, mesh = build_task(config, spec), make_mesh()  # of this machine, not of the one it was trained on
     make = state_maker(task, build_part("optimizer", config["optimizer"]), spec, ema=config["ema_decay"] > 0)
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
     if checkpoints.latest() is None:
         raise ConfigError(f"{workdir} holds no checkpoint yet. Train it first: {record['command']}")
     state, _, step = checkpoints.restore(
-        abstract_state(make, mesh), int(checkpoint) if checkpoint.isdigit() else checkpoint
+        abstract_state(make, mesh), int(checkpoint) if checkpoint.isdecimal() else checkpoint
     )
     checkpoints.close()
     return Run(workdir, config, spec, task, mesh, step, state.variables())
@@ -168,9 +194,8 @@ def _describe(spec: Spec) -> str:
     return f"{arrays} in {len(spec.class_names)} classes"
 
 
-def _settings(config: Section, source: Source) -> Settings:
+def _settings(config: Section, steps_per_epoch: int) -> Settings:
     """Epochs become steps."""
-    steps_per_epoch = max(source.num_examples("train") // config["batch_size"], 1)
 
     def steps(epochs: float) -> int:
         return max(round(epochs * steps_per_epoch), 1) if epochs > 0 else 0
@@ -204,46 +229,66 @@ def _controls(config: Section) -> Controls:
     )
 
 
-def _raise_problems(config: Section, source: Source) -> None:
-    """Collects everything that is wrong with the numbers of a run and raises once."""
-    problems = []
-    train, batch_size, micro = source.num_examples("train"), config["batch_size"], config["micro_batches"]
-    if batch_size < 1:
-        problems.append(f"batch_size={batch_size}: expected at least 1.")
-    elif batch_size > train:
-        problems.append(f"batch_size={batch_size} is more than the {train} training examples. Use at most {train}.")
-    if micro < 1 or batch_size % max(micro, 1):
-        problems.append(f"micro_batches={micro} does not divide batch_size={batch_size}. Use a divisor.")
-    if not (config["num_steps"] or config["num_epochs"] > 0):
-        problems.append(f"num_epochs={config['num_epochs']}: expected more than 0, or num_steps.")
-    if not 0 <= config["ema_decay"] < 1:
-        problems.append(f"ema_decay={config['ema_decay']}: expected at least 0 and less than 1.")
-    if config["log_every_steps"] < 1:
-        problems.append(f"log_every_steps={config['log_every_steps']}: expected at least 1.")
-    if config["checkpoint"]["keep_latest"] < 1:
-        problems.append(f"checkpoint.keep_latest={config['checkpoint']['keep_latest']}: expected at least 1.")
-    if config["evaluation"]["every_epochs"] > 0 and "validation" not in source.splits:
-        problems.append(f"evaluation needs a validation split: the data has {', '.join(source.splits)}.")
+def _wrong_values(config: Section, source: Source) -> list[str]:
+    """Numbers of a run that cannot be, a sentence each."""
+    evaluation, checkpoint, batch_size = config["evaluation"], config["checkpoint"], config["batch_size"]
+    rules = {  # key: (is it in range, what was expected)
+        "micro_batches": (batch_size % max(config["micro_batches"], 1) == 0, f"a divisor of batch_size={batch_size}"),
+        "num_epochs": (config["num_steps"] is not None or config["num_epochs"] > 0, "more than 0, or num_steps"),
+        "num_steps": (config["num_steps"] is None or config["num_steps"] > 0, "more than 0, or None for num_epochs"),
+        "ema_decay": (0 <= config["ema_decay"] < 1, "at least 0 and less than 1"),
+        "log_every_steps": (config["log_every_steps"] >= 1, "at least 1"),
+        "max_bad_steps": (config["max_bad_steps"] >= 0, "at least 0"),
+        "checkpoint.keep_latest": (checkpoint["keep_latest"] >= 1, "at least 1"),
+        "evaluation.batch_size": ((evaluation["batch_size"] or 1) > 0, "at least 1, or None for batch_size"),
+        "pipeline.num_workers": (config["pipeline"]["num_workers"] >= 0, "at least 0"),
+        "plateau.factor": (0 < config["plateau"]["factor"] < 1, "between 0 and 1"),
+    }
     for name in ("evaluation", "plateau", "early_stopping"):
-        if config[name]["mode"] not in ("min", "max"):
-            problems.append(f"{name}.mode={config[name]['mode']!r}: expected 'min' or 'max'.")
-    if problems:
-        raise ConfigError(" ".join(problems))
+        rules[f"{name}.mode"] = (config[name]["mode"] in ("min", "max"), "'min' or 'max'")
+    problems = [f"{key}={_value(config, key)!r}: expected {what}." for key, (good, what) in rules.items() if not good]
+    if evaluation["every_epochs"] > 0 and "validation" not in source.splits:
+        problems.append(f"evaluation needs a validation split: the data has {', '.join(source.splits)}.")
+    return problems
 
 
-def _raise_splits(config: Section, mesh: Mesh) -> None:
+def _value(config: Section, key: str) -> Any:
+    return functools.reduce(lambda section, name: section[name], key.split("."), config)
+
+
+def _unknown_metrics(config: Section, task: Task, spec: Spec) -> list[str]:
+    """Metrics that decisions hang on and that the task does not have."""
+    names = metric_names(task, spec)
+    return [
+        f"{section}.metric={config[section]['metric']!r} is unknown: the task has {', '.join(names)}."
+        for section in ("evaluation", "plateau", "early_stopping")
+        if config[section]["metric"] not in names
+    ]
+
+
+def metric_names(task: Task, spec: Spec) -> list[str]:
+    """Names of the means that an evaluation gives, found without computing it."""
+
+    def statistics(rng):
+        batch = zeros_batch(spec)
+        return task.evaluate(task.init(rng, spec), batch, {name: rng for name in task.rng_streams})
+
+    stats = jax.eval_shape(statistics, jax.random.key(0))
+    return [name for name, value in stats.items() if isinstance(value, Mean)]
+
+
+def _unsplittable(config: Section, mesh: Mesh) -> list[str]:
     """A batch must fill its shards; says which sizes do."""
-    shards = batch_shards(mesh)
+    shards, problems = batch_shards(mesh), []
     layout = f"{shards} devices ({jax.process_count()} processes x {jax.local_device_count()})"
     sizes = {
-        "batch_size": (config["batch_size"], shards * config["micro_batches"]),
+        "batch_size": (config["batch_size"], shards * max(config["micro_batches"], 1)),
         "evaluation.batch_size": (config["evaluation"]["batch_size"] or config["batch_size"], shards),
     }
     for name, (size, multiple) in sizes.items():
-        if size % multiple:
+        if size % multiple and multiple % max(config["micro_batches"], 1) == 0 and shards > 1:
             low = size - size % multiple
             options = " or ".join(str(n) for n in (low, low + multiple) if n)
-            what = f"{layout} x micro_batches={config['micro_batches']}" if multiple != shards else layout
-            raise ConfigError(
-                f"{name}={size} does not split over {what}. Use a multiple of {multiple}, e.g. {options}."
-            )
+            what = layout if multiple == shards else f"{layout} x micro_batches={config['micro_batches']}"
+            problems.append(f"{name}={size} does not split over {what}. Use a multiple of {multiple}, e.g. {options}.")
+    return problems

@@ -12,7 +12,6 @@ from pathlib import Path
 from absl import flags
 
 from perceiver_jax import command_line
-from perceiver_jax.errors import ConfigError
 
 WORKDIR = flags.DEFINE_string("workdir", "", "run folder; default runs/CONFIG-VARIANT")
 ALLOW_CHANGES = flags.DEFINE_bool("allow_changes", False, "resume although the config changes what is computed")
@@ -23,8 +22,6 @@ def main(argv: Sequence[str]) -> None:
     from perceiver_jax import config as configs
     from perceiver_jax.training.console import Console
 
-    if len(argv) > 1:
-        raise ConfigError(f"argument {argv[1]!r} is not a flag. Write --config.KEY=VALUE for a value of the config.")
     file = command_line.config_file()
     config = configs.to_dict(flags.FLAGS.config)
     workdir = Path(WORKDIR.value or default_workdir(file)).absolute()
@@ -36,23 +33,23 @@ def main(argv: Sequence[str]) -> None:
 def train(config: dict, workdir: Path, console) -> None:
     """Trains, tests the best checkpoint, and says what to run next."""
     from perceiver_jax import experiment, run_folder
-    from perceiver_jax.reports.results import print_results, write_results
+    from perceiver_jax.reports.results import print_results, read_results, write_results
     from perceiver_jax.training.console import duration
     from perceiver_jax.training.loop import train as run_loop
 
     began = time.perf_counter()
     training = experiment.build(config)
     state = experiment.abstract_training_state(training)
-    run_folder.open_run(workdir, config, training, state, console, allow_changes=ALLOW_CHANGES.value)
+    lock = run_folder.open_run(workdir, config, training, state, console, allow_changes=ALLOW_CHANGES.value)
     history = run_loop(training, workdir, console, texts=run_folder.texts(config, state))
-    finished = history[-1]["step"] if history else 0
     run = experiment.load(workdir, "best")
-    done = workdir / "evaluation" / f"test-{run.step}" / "results.json"
-    if "test" in training.source.splits and not done.exists():
-        results = run.evaluate("test")
+    if "test" in training.source.splits:
+        results = read_results(workdir, "test", run.step) or run.evaluate("test", source=training.source)
         write_results(workdir, results)
         print_results(results)
-    console.say(f"finished {finished} steps; this command took {duration(time.perf_counter() - began)}")
+    lock.release()
+    steps = max((line["step"] for line in history), default=0)
+    console.say(f"finished after {steps:,} steps; this command took {duration(time.perf_counter() - began)}")
     shown = workdir.relative_to(Path.cwd()) if workdir.is_relative_to(Path.cwd()) else workdir
     console.say(f"run folder: {shown} (checkpoints, metrics.jsonl, evaluation/results.json, TensorBoard events)")
     console.say(f"next: python -m perceiver_jax.evaluate --workdir={shown}")
@@ -70,7 +67,7 @@ def first_line(file: str, workdir: Path) -> str:
     import jax
 
     device = jax.devices()[0]
-    return f"{flags.FLAGS['config'].config_filename} on {jax.device_count()} x {device.device_kind} in {workdir}"
+    return f"{file} on {jax.device_count()} x {device.device_kind} in {workdir}"
 
 
 def run() -> None:

@@ -2,7 +2,8 @@
 """The names a config may use, and what they build: literal tables, one for each kind of part.
 
 To add a part: write it where it belongs, add one line here. The keys of its config section are the fields of its
-constructor, with their defaults; fields that other parts decide (the number of classes, the seed) are `given`.
+constructor, with their defaults; fields that other parts decide (the number of classes, the seed) are `given`. Models
+and tasks are given the spec of the data and take from it what they need.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 
 from perceiver_jax.data.modelnet import ModelNet
 from perceiver_jax.data.solids import Solids
+from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.adapters import ImageAdapter, PointAdapter, SequenceAdapter
 from perceiver_jax.models.perceiver import Perceiver, PerceiverEncoder
@@ -53,14 +55,26 @@ def _part(constructor: Callable[..., Any], *given: str) -> Part:
     return Part(constructor, (constructor,), given)
 
 
-def _perceiver(*, adapter, num_classes: int, pooling: str, zero_head: bool, dtype: str, **encoder) -> Perceiver:
+def _perceiver(*, spec: Spec, adapter: Mapping[str, Any], pooling: str, zero_head: bool, dtype: str, **encoder):
+    adapter = dict(adapter)
+    positions = build("positions", adapter.pop("positions"))
+    try:
+        dtype = jnp.dtype(dtype)
+    except TypeError:
+        raise ConfigError(f"config.model.dtype={dtype!r} is unknown: expected float32, bfloat16 or float16.") from None
     return Perceiver(
-        adapter=adapter,
-        encoder=PerceiverEncoder(dtype=jnp.dtype(dtype), parent=None, **encoder),
-        num_classes=num_classes,
+        adapter=build("adapter", adapter, positions=positions),
+        encoder=PerceiverEncoder(dtype=dtype, parent=None, **encoder),
+        num_classes=len(spec.class_names),
         pooling=pooling,
         zero_head=zero_head,
     )
+
+
+def _classification(*, spec: Spec, **fields) -> Classification:
+    """Its input is the one array that is neither the label nor the mask."""
+    (input_name,) = (name for name in spec.arrays if name not in ("label", "mask"))
+    return Classification(input_name=input_name, num_classes=len(spec.class_names), **fields)
 
 
 def _optimizer(*, learning_rate: float, **fields):
@@ -88,10 +102,10 @@ PARTS: dict[str, dict[str, Part]] = {
         "sequence": _part(SequenceAdapter, "positions"),
     },
     "model": {
-        "perceiver": Part(_perceiver, (Perceiver, PerceiverEncoder), ("adapter", "encoder", "num_classes")),
+        "perceiver": Part(_perceiver, (Perceiver, PerceiverEncoder), ("encoder", "num_classes")),
     },
     "task": {
-        "classification": _part(Classification, "model", "input_name", "num_classes"),
+        "classification": Part(_classification, (Classification,), ("model", "input_name", "num_classes")),
     },
     "optimizer": {name: Part(_optimizer, (_rate, make_optimizer)) for name in ("lamb", "adamw", "adam")},
     "schedule": {
@@ -121,7 +135,7 @@ def build(kind: str, section: Mapping[str, Any], **given: Any) -> Any:
     part = find(kind, values.get("name", ""))
     if kind not in NAMED:
         values.pop("name")
-    known = set(part.parameters()) | set(part.given) | {"name"}
+    known = {*part.parameters(), "name"}
     unknown = [key for key in values if key not in known]
     if unknown:
         raise ConfigError(f"config.{kind}.{unknown[0]} is unknown{nearest(unknown[0], known)}.")

@@ -11,8 +11,12 @@ from typing import Any
 
 from perceiver_jax import config as configs
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.files import write_json
+from perceiver_jax.training import disk
+from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.console import Console
-from perceiver_jax.training.record import num_parameters, parameter_table, run_record, summary_table, write_json
+from perceiver_jax.training.folder_lock import FolderLock
+from perceiver_jax.training.record import num_parameters, parameter_table, run_record, summary_table
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.state import TrainState
 
@@ -37,15 +41,23 @@ def open_run(
     console: Console,
     *,
     allow_changes: bool,
-) -> None:
+) -> FolderLock:
     """Creates the folder, or checks that the run in it is this one; then writes `config.json` and `run.json`.
 
+    Returns:
+        FolderLock: holds the folder for this process.
+
     Raises:
-        ConfigError: the folder cannot be written; the config differs in what is computed and `allow_changes` is off.
+        ConfigError: the folder cannot be written; the config differs in what is computed and `allow_changes` is off;
+            the newest checkpoint does not fit.
+        Retry: another run has the folder, or the disk is full.
     """
-    changes = _changes(workdir, config, console, allow_changes=allow_changes)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(workdir)
+        changes = _changes(workdir, config, console, allow_changes=allow_changes)
+        with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+            checkpoints.check_fits(state)
         record = run_record(training, state)
         if (workdir / "run.json").exists():
             before = configs.load(workdir / "run.json")
@@ -54,10 +66,9 @@ def open_run(
         write_json(workdir / "config.json", config)
         write_json(workdir / "run.json", record)
     except OSError as error:
-        raise ConfigError(
-            f"{workdir} cannot be written ({error.strerror}). Choose another folder with --workdir."
-        ) from error
+        raise disk.explain(error, workdir, "opening the run folder") or error from error
     _describe(record, state, training, console)
+    return lock
 
 
 def texts(config: dict[str, Any], state: TrainState) -> dict[str, str]:
@@ -90,7 +101,9 @@ def _describe(record: dict[str, Any], state: TrainState, training: Training, con
     console.say(f"  {'parameters':<32} {record['num_parameters']:>12,}")
     source, settings = training.source, training.settings
     sizes = ", ".join(f"{source.num_examples(split):,} {split}" for split in source.splits)
-    console.say(f"{sizes} examples in {len(source.spec.class_names)} classes")
+    console.say(f"{sizes} examples" + (f" in {len(names)} classes" if (names := source.spec.class_names) else ""))
+    for note in training.task.notes(source.spec):
+        console.say(note)
     flops = "" if training.flops_per_example is None else f", {training.flops_per_example / 1e9:,.2f} GFLOP per example"
     epochs = settings.num_steps / settings.steps_per_epoch
     console.say(f"{settings.num_steps:,} steps of {settings.batch_size} ({epochs:.1f} epochs){flops}")

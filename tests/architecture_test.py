@@ -25,16 +25,17 @@ LIBRARY = PARTS | {
 }
 MAY_IMPORT = {
     "errors": set(),
+    "files": {"errors"},
     **{part: {"errors"} for part in PARTS},
     "tasks": PARTS | {"errors"},
     "weights": PARTS | {"errors"},
-    "training": {"tasks", "weights", "metrics", "data", "figures", "errors", "models.stacked_axes"},
-    "reports": PARTS | {"tasks", "weights", "errors"},
+    "training": {"tasks", "weights", "metrics", "data", "figures", "errors", "files", "models.stacked_axes"},
+    "reports": PARTS | {"tasks", "weights", "errors", "files"},
     "registry": PARTS | {"tasks", "weights", "training", "errors"},
     "config": {"registry", "errors"},
     "experiment": LIBRARY - {"experiment", "prediction", "run_folder"} | {"errors"},
     "prediction": LIBRARY - {"prediction", "run_folder", "config"} | {"errors"},
-    "run_folder": LIBRARY - {"run_folder", "prediction"} | {"errors"},
+    "run_folder": LIBRARY - {"run_folder", "prediction"} | {"errors", "files"},
     "command_line": {"errors"},
 }
 VERB_MAY_IMPORT = LIBRARY | {"errors", "command_line"}

@@ -37,7 +37,7 @@ def changed(values, key, value):
     [
         ("batch_size", 0, "batch_size=0: expected at least 1"),
         ("batch_size", 10**7, "is more than the"),
-        ("micro_batches", 3, "micro_batches=3 does not divide batch_size"),
+        ("micro_batches", 3, "micro_batches=3: expected a divisor of batch_size=64"),
         ("num_epochs", 0.0, "num_epochs=0.0: expected more than 0"),
         ("ema_decay", 1.0, "ema_decay=1.0"),
         ("log_every_steps", 0, "log_every_steps=0"),

@@ -166,11 +166,12 @@ def _serve(load: Callable[[int], Batch], start: int, stop: int, num_workers: int
 
 
 def _start_worker(index: int, count: int) -> None:
-    """Ctrl-C is the parent's to handle, and a worker ends with its parent, also when that is killed.
+    """Signals to the whole group are the parent's to handle; a worker ends with its parent, also when that is killed.
 
     Linux's PR_SET_PDEATHSIG would do it too early: it fires when the *thread* that started the worker ends.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     sentinel = multiprocessing.parent_process().sentinel
 
     def follow():

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Shaped
 
+from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.positions import grid_positions
 
 
@@ -52,10 +53,10 @@ class SequenceAdapter(nn.Module):
     def __call__(self, inputs: Shaped[Array, "..."]) -> Float[Array, "batch length channels"]:
         _check_float(inputs, "a sequence")
         if inputs.ndim != 3:
-            raise ValueError(f"a sequence has shape {inputs.shape}: expected (batch, length, channels).")
+            raise ConfigError(f"a sequence has shape {inputs.shape}: expected (batch, length, channels).")
         length = inputs.shape[1]
         if length > self.max_length:
-            raise ValueError(
+            raise ConfigError(
                 f"a sequence has length {length}: expected at most max_length={self.max_length}. "
                 "Raise max_length or cut the sequence."
             )
@@ -71,18 +72,18 @@ def _join(
 
 def _check_float(inputs: Array, what: str) -> None:
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
-        raise ValueError(f"{what} has type {inputs.dtype}: expected floating point. Scale or embed it first.")
+        raise ConfigError(f"{what} has type {inputs.dtype}: expected floating point. Scale or embed it first.")
 
 
 def _check_points(inputs: Array, dims: int) -> None:
     _check_float(inputs, "a point cloud")
     if inputs.ndim != 3 or inputs.shape[-1] < dims:
-        raise ValueError(
+        raise ConfigError(
             f"a batch of point clouds has shape {inputs.shape}: "
             f"expected (batch, points, {dims} coordinates + features)."
         )
     if inputs.shape[1] == dims < inputs.shape[2]:
-        raise ValueError(
+        raise ConfigError(
             f"a batch of point clouds has shape {inputs.shape}: expected (batch, points, {dims} + features), "
             f"got what looks like (batch, {dims}, points). Swap the last two axes."
         )
@@ -91,9 +92,9 @@ def _check_points(inputs: Array, dims: int) -> None:
 def _check_image(inputs: Array) -> None:
     _check_float(inputs, "an image")
     if inputs.ndim < 3:
-        raise ValueError(f"an image has shape {inputs.shape}: expected (batch, height, width, channels).")
+        raise ConfigError(f"an image has shape {inputs.shape}: expected (batch, height, width, channels).")
     if inputs.ndim == 4 and inputs.shape[1] in (1, 3) and inputs.shape[-1] > 4:
-        raise ValueError(
+        raise ConfigError(
             f"an image batch has shape {inputs.shape}: expected (batch, height, width, channels), "
             "got what looks like (batch, channels, height, width). Move the channels last."
         )

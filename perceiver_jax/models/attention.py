@@ -13,6 +13,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
+from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.chunked import MASKED, chunked_attend
 
 PATHS = ("auto", "dense", "fused", "chunked")
@@ -32,7 +33,7 @@ def resolve_path(path: str, *, backend: str, dtype: Any, length: int, head_dim: 
     auto is fused where cuDNN takes it, else chunked over long inputs (on CPU from 1,024 keys on), else dense.
     """
     if path not in PATHS:
-        raise ValueError(f"attention path {path!r} is unknown: expected one of {', '.join(PATHS)}.")
+        raise ConfigError(f"attention path {path!r} is unknown: expected one of {', '.join(PATHS)}.")
     if path != "auto":
         return path
     if cudnn_supports(backend, dtype, head_dim):
@@ -60,7 +61,7 @@ def attend(
         chunk_size: keys a chunk.
 
     Raises:
-        ValueError: an unknown path.
+        ConfigError: an unknown path.
     """
     backend, head_dim = jax.default_backend(), query.shape[-1]
     path = resolve_path(path, backend=backend, dtype=query.dtype, length=key.shape[1], head_dim=head_dim)

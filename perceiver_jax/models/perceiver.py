@@ -10,12 +10,13 @@ import itertools
 from collections.abc import Hashable, Iterable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Shaped
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.models.attention import CHUNK_SIZE, PATHS
+from perceiver_jax.models.attention import CHUNK_SIZE, PATHS, resolve_path
 from perceiver_jax.models.blocks import (
     CrossAttend,
     LatentBlock,
@@ -104,6 +105,14 @@ class PerceiverEncoder(nn.Module):
         for stage, times in runs(self._stages()):
             latents = self._repeat_stage(stage, times, latents, projected, mask, train)
         return latents
+
+    def attention_paths(self, length: int, channels: int) -> tuple[str, str]:
+        """The paths that the cross-attends to inputs of this shape and the self-attention take on this device."""
+        width = self.latent_dim if self.cross_attend_width == "latents" else channels
+        device = {"backend": jax.default_backend(), "dtype": self.dtype}
+        cross = resolve_path(self.attention, length=length, head_dim=width // self.num_cross_attend_heads, **device)
+        latent_width = self.latent_dim // self.num_self_attend_heads
+        return cross, resolve_path(self.attention, length=self.num_latents, head_dim=latent_width, **device)
 
     def _repeat_stage(self, stage, times, latents, projected, mask, train):
         cross, blocks = stage

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
+from perceiver_jax.errors import ConfigError
+
 LATENT_STDDEV = 0.02  # of learned positions and latents: truncated normal, as published
 
 
@@ -39,12 +41,12 @@ def fourier_features(
         include_positions: put the raw coordinates first.
 
     Raises:
-        ValueError: max_resolution has neither one value nor one for each dimension.
+        ConfigError: max_resolution has neither one value nor one for each dimension.
     """
     dims = coordinates.shape[-1]
     resolutions = jnp.asarray(max_resolution, jnp.float32)
     if resolutions.size not in (1, dims):
-        raise ValueError(
+        raise ConfigError(
             f"max_resolution has {resolutions.size} values: expected 1 or {dims}, one for each coordinate of "
             f"{coordinates.shape}. Give one number or {dims} of them."
         )
@@ -77,7 +79,7 @@ class LearnedPositions(nn.Module):
     @nn.compact
     def __call__(self, coordinates: Float[Array, "*batch length dims"]) -> Float[Array, "*batch length channels"]:
         if coordinates.shape[-2] != self.length:
-            raise ValueError(
+            raise ConfigError(
                 f"learned positions are for length {self.length}: got length {coordinates.shape[-2]}. "
                 "Set length to the longest input, or use Fourier positions."
             )

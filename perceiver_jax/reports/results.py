@@ -2,8 +2,6 @@
 """The results of an evaluation: as files in the run folder, and as a table on the terminal."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +9,30 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.files import write_json
+
 
 def write_results(workdir: Path, results: dict[str, Any]) -> Path:
-    """Writes `evaluation/SPLIT-STEP/results.json` and makes `evaluation/results.json` its copy; both atomically."""
+    """Writes `evaluation/SPLIT-STEP/results.json` and makes `evaluation/results.json` its copy; both atomically.
+
+    Raises:
+        ConfigError: the run folder cannot be written.
+    """
     folder = workdir / "evaluation" / f"{results['split']}-{results['step']}"
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "results.json.partial"
-    partial.write_text(json.dumps(results, indent=1))
-    os.replace(partial, folder / "results.json")
-    copy = workdir / "evaluation" / "results.json.partial"
-    shutil.copyfile(folder / "results.json", copy)
-    os.replace(copy, workdir / "evaluation" / "results.json")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (folder / "results.json", workdir / "evaluation" / "results.json"):
+            write_json(file, results)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written ({error.strerror}). Make room or give write access.") from error
     return folder / "results.json"
+
+
+def read_results(workdir: Path, split: str, step: int) -> dict[str, Any] | None:
+    """What was written for this split and step, if it was."""
+    file = workdir / "evaluation" / f"{split}-{step}" / "results.json"
+    return json.loads(file.read_text()) if file.exists() else None
 
 
 def print_results(results: dict[str, Any], *, max_classes: int = 60) -> None:

@@ -75,6 +75,10 @@ class Task:
         """FLOPs of a training step for one example, by formula; None where there is no formula."""
         return None
 
+    def notes(self, spec: Spec) -> list[str]:
+        """What a person should know of the model before it trains, a line each: the paths taken, the sizes."""
+        return []
+
     def visualize(self, predictions: dict[str, Array], batch: Batch) -> dict[str, Any]:
         """name -> image, drawn on the host."""
         return {}

@@ -62,11 +62,21 @@ class Classification(Task):
 
     def flops(self, spec: Spec) -> float | None:
         """By the Perceiver's formula; None for another model."""
+        return training_flops(self.model, *self._adapted(spec)) if isinstance(self.model, Perceiver) else None
+
+    def notes(self, spec: Spec) -> list[str]:
+        """The attention paths, which depend on the device and the lengths."""
         if not isinstance(self.model, Perceiver):
-            return None
+            return []
+        encoder, (length, channels) = self.model.encoder, self._adapted(spec)
+        cross, latent = encoder.attention_paths(length, channels)
+        return [f"attention: {cross} over {length:,} inputs of {channels}, {latent} over {encoder.num_latents} latents"]
+
+    def _adapted(self, spec: Spec) -> tuple[int, int]:
+        """Length and channels of what the adapter gives to the encoder."""
         inputs = zeros_batch(spec)[self.input_name]
         adapted = jax.eval_shape(lambda x: self.model.adapter.init_with_output(jax.random.key(0), x)[0], inputs)
-        return training_flops(self.model, *adapted.shape[1:])
+        return adapted.shape[1:]
 
     def results(self, stats: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
         """`per_class` (precision, recall, f1, support) and the confusion matrix, rows the true class."""

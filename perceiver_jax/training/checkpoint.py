@@ -84,12 +84,15 @@ class Checkpoints:
             raise disk.explain(error, self.folder, "opening the checkpoints") or error from error
         if self._ledger.damaged_lines:
             log.warning("%s: damaged, ignored: lines %s", self._ledger.path, self._ledger.damaged_lines)
+        self._require_a_promise()
         if self._edits:
             self._remove_unpromised()
         # The same on every process, so that all of them save a step or none does.
         self._saved = set(self._ledger.promises)
 
-    def save(self, step: int, state: Any, progress: dict, score: SupportsFloat | None = None) -> None:
+    def save(
+        self, step: int, state: Any, progress: dict, score: SupportsFloat | None = None, *, replace: bool = False
+    ) -> None:
         """Starts saving and returns when the state is copied and may be donated. No-op if promised.
 
         Args:
@@ -99,6 +102,7 @@ class Checkpoints:
                 lists.
             score: of the evaluation at this step, higher is better; without one, or not finite, it is never
                 the best.
+            replace: save a promised step anew; until that is done, the one before it is the newest.
 
         Raises:
             Retry: the disk is full, now or in the previous save.
@@ -106,7 +110,7 @@ class Checkpoints:
         """
         assert self._writes, "opened read_only"
         self.wait()
-        if step in self._saved:
+        if step in self._saved and not replace:
             return
         arrays, target = manifest.layout(state), self.folder / str(step)
         needed = sum(math.prod(shape) * jax.numpy.dtype(dtype).itemsize for shape, dtype in arrays.values())
@@ -116,7 +120,7 @@ class Checkpoints:
         )
         try:
             if self._edits and step in self._ledger.promises:
-                self._ledger.withdraw(step, "damaged")
+                self._ledger.withdraw(step, "replaced")
             self._checkpointer().save(target, items, force=target.exists())
         except Exception as error:
             raise self._explained(error, step, needed) from error
@@ -273,6 +277,22 @@ class Checkpoints:
         for step in sorted(self._ledger.promises.keys() - kept):
             self._ledger.withdraw(step, "damaged" if step in self._damaged else "pruned")
             shutil.rmtree(self.folder / str(step), ignore_errors=True)
+
+    def _require_a_promise(self) -> None:
+        """An empty ledger is a fresh start only where nothing was ever promised: never a silent restart."""
+        finished = [p for p in self.folder.glob("*") if p.name.isdigit() and (p / manifest.NAME).exists()]
+        if not self._ledger.promises and (self._ledger.num_lines or len(finished) > 1):
+            raise ConfigError(
+                f"{self._ledger.path}: promises no step any more, it must be damaged. "
+                "Put it back from a copy, or choose another --workdir to start afresh."
+            )
+
+    def check_fits(self, target: Any) -> None:
+        """Raises a ConfigError with the differences if the newest checkpoint does not fit `target`."""
+        step = self.latest()
+        if step is not None:
+            folder = self.folder / str(step)
+            manifest.check_layout(manifest.read_layout(folder), manifest.layout(target), f"checkpoint {folder}")
 
     def _remove_unpromised(self) -> None:
         """Removes left-overs of saves that were cut off; whole steps only while the ledger is whole too."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person sees of a run: a progress bar on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,15 @@ class Console:
         if self._bar is not None:
             self._bar.console.print(line, highlight=False, markup=False)
         else:
+            self._print(line)
+
+    def _print(self, line: str) -> None:
+        """Trains on in silence when nobody reads any more (`... | head`)."""
+        try:
             print(line, flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self._quiet = True
 
     @contextmanager
     def progress(self, done: int, total: int) -> Iterator[None]:
@@ -44,10 +53,12 @@ class Console:
             progress.TimeRemainingColumn(),
             progress.TextColumn("{task.fields[note]}"),
         )
-        with progress.Progress(*columns) as self._bar:
-            self._task = self._bar.add_task("training", total=total, completed=done, note="")
-            yield
-        self._bar = None
+        try:
+            with progress.Progress(*columns) as self._bar:
+                self._task = self._bar.add_task("training", total=total, completed=done, note="")
+                yield
+        finally:
+            self._bar = None
 
     def advance(self, done: int) -> None:
         """Moves the bar to `done` steps."""

@@ -57,7 +57,7 @@ class Patience:
     def update(self, metrics: dict[str, float]) -> bool:
         """Takes in an evaluation and says whether patience has run out; firing starts the count anew."""
         value = metrics[self.metric] if self.mode == "min" else -metrics[self.metric]
-        if self.best is None or value < self.best - self.min_delta:
+        if not math.isnan(value) and (self.best is None or value < self.best - self.min_delta):
             self.best, self.waited = value, 0
             return False
         self.waited += 1

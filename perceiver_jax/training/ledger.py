@@ -40,6 +40,7 @@ class Ledger:
 
     Attributes:
         promises: step -> Promise, of the steps whose promise stands.
+        num_lines: complete lines, damaged or not.
         damaged_lines: numbers (from 1) of lines that cannot be trusted; what they promised is unknown.
     """
 
@@ -48,6 +49,7 @@ class Ledger:
         self.path = path
         self.promises: dict[int, Promise] = {}
         self.damaged_lines: list[int] = []
+        self.num_lines = 0
         intact = self._read()
         if not read_only:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
@@ -87,6 +89,7 @@ class Ledger:
             entry, rest = _parse(line)
             if entry is None and number == len(lines) and not line.endswith(b"\n"):
                 return content.removesuffix(line)
+            self.num_lines = number
             if entry is None or rest:
                 self.damaged_lines.append(number)
             if entry is None:

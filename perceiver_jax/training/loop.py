@@ -79,6 +79,7 @@ class _Loop:
         self.train_step = jit_train_step(step, self.abstract_state, self.mesh)
         self.evaluation_step = jax.jit(make_evaluation_step(training.task, seed=EVALUATION_SEED))
         self.stopped = ""
+        self.tracing = False
 
     def run(self, texts: dict[str, str]) -> list[dict[str, Any]]:
         progress = self._restore()
@@ -99,6 +100,7 @@ class _Loop:
                 (self.workdir / "non_finite.json").write_text(json.dumps({"examples": error.batches}))
                 raise
             finally:
+                self._end_profile()
                 self.checkpoints.close()
         return history(self.workdir)
 
@@ -109,7 +111,9 @@ class _Loop:
             self.console.say("starting at step 0: no checkpoint in this folder yet")
             return {}
         self.state, progress, step = self.checkpoints.restore(self.abstract_state, "latest")
-        self.console.say(f"resuming at step {step} of {self.settings.num_steps}")
+        self.controls.restore(progress["controls"])
+        finished = step >= self.settings.num_steps or progress["stopped"]
+        self.console.say(f"{'finished' if finished else 'resuming'} at step {step} of {self.settings.num_steps}")
         return progress
 
     def _steps(self, start: int) -> None:
@@ -163,10 +167,10 @@ class _Loop:
             metrics = self._evaluate(done)
             score, improved = self._decide(done, metrics)
             self.meter.stop_clock()
-        if promised:
+        if promised and not self.stopped:
             self.checkpoints.rescore(done, score)
-        elif improved or self.stopped or every(done, s.checkpoint_every, s.num_steps):
-            self._save(done, score)
+        elif improved or self.stopped or done == s.num_steps or every(done, s.checkpoint_every, s.num_steps):
+            self._save(done, score, replace=promised)
             self.meter.stop_clock()
 
     def _evaluate(self, done: int) -> dict[str, float]:
@@ -214,7 +218,7 @@ class _Loop:
         epoch = done / self.settings.steps_per_epoch
         self.console.metrics(done, self.settings.num_steps, epoch, "train", metrics)
 
-    def _save(self, done: int, score: float | None = None, **more: Any) -> None:
+    def _save(self, done: int, score: float | None = None, *, replace: bool = False, **more: Any) -> None:
         self.writers.flush()
         progress = {
             "controls": self.controls.state(),
@@ -223,7 +227,7 @@ class _Loop:
             "stopped": self.stopped,
             **more,
         }
-        self.checkpoints.save(done, self.state, progress, score)
+        self.checkpoints.save(done, self.state, progress, score, replace=replace)
 
     def _must_stop(self, done: int) -> bool:
         """Whether a signal asks to stop before the end; after the last step finishing is as quick as stopping."""
@@ -235,10 +239,20 @@ class _Loop:
         raise Retry(f"preempted at step {done}, saved; run the same command to go on")
 
     def _profile(self, done: int) -> None:
+        """Opens the profiler's window before step `done`, or closes it."""
         s = self.settings
         if s.profile_steps and done == s.profile_start + 1:
             jax.profiler.start_trace(str(self.workdir / "profile"))
-        if s.profile_steps and done == s.profile_start + s.profile_steps + 1:
-            jax.block_until_ready(self.state)
-            jax.profiler.stop_trace()
-            self.console.say(f"profile of {s.profile_steps} steps: tensorboard --logdir {self.workdir / 'profile'}")
+            self.tracing = True
+            self.meter.stop_clock()
+        if done == s.profile_start + s.profile_steps + 1:
+            self._end_profile()
+
+    def _end_profile(self) -> None:
+        if not self.tracing:
+            return
+        jax.block_until_ready(self.state)
+        jax.profiler.stop_trace()
+        self.tracing = False
+        self.meter.stop_clock()
+        self.console.say(f"profile written: tensorboard --logdir {self.workdir / 'profile'}")

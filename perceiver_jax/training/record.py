@@ -2,7 +2,6 @@
 """What a run folder says of itself: the command, the code, the machine, the data's spec and the parameters."""
 
 import importlib.metadata
-import json
 import os
 import platform
 import shlex
@@ -47,13 +46,6 @@ def run_record(training: Training, state: TrainState) -> dict[str, Any]:
         "num_parameters": num_parameters(state.params),
         "parameters": parameter_table(state.params),
     }
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Writes atomically: a reader sees the old file or the new one."""
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1))
-    os.replace(partial, file)
 
 
 def command() -> str:

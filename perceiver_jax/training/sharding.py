@@ -21,6 +21,8 @@ MIN_SHARDED_SIZE = 2**14
 
 def make_mesh(*, data: int = -1, fsdp: int = 1, sequence: int = 1, tensor: int = 1) -> Mesh:
     """The mesh over all devices of all processes; `data=-1` takes what the other axes leave."""
+    if (sequence, tensor) != (1, 1):
+        raise ConfigError(f"mesh.sequence={sequence}, mesh.tensor={tensor}: no model is split over them yet. Use 1.")
     sizes, devices = [data, fsdp, sequence, tensor], jax.device_count()
     rest = fsdp * sequence * tensor
     if data == -1 and rest > 0 and devices % rest == 0:
