@@ -14,14 +14,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 TINY = (
     "--config=configs/solids.py:tiny",
-    "--config.data.num_train=256",
+    "--config.data.num_train=512",
     "--config.data.num_validation=64",
     "--config.data.num_test=64",
     "--config.num_epochs=4.0",
     "--config.log_every_steps=3",
     "--config.checkpoint.every_epochs=0.5",
 )
-STEPS = 4 * (256 // 32)
+STEPS = 4 * (512 // 64)
 
 
 def states(workdir: Path) -> dict[str, bytes]:
@@ -106,10 +106,39 @@ def test_same_command_again_says_it_is_finished(finished, run_module):
     assert (workdir / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_second_run_in_the_folder_is_refused(start_module, run_module, tmp_path):
+    arguments = ("main", *TINY, f"--workdir={tmp_path / 'run'}")
+    first = start_module(*arguments)
+    for line in first.stdout:
+        if line.startswith("first step"):
+            break
+    second = run_module(*arguments)
+    assert second.rc == 75 and f"in use by process {first.pid}" in second.stderr
+
+
+def test_changes_that_do_not_fit_leave_the_run_as_it_was(finished, run_module):
+    workdir, _ = finished
+    before = (workdir / "config.json").read_bytes()
+    wider = "--config.model.latent_dim=64"
+    result = run_module("main", *TINY, wider, "--allow_changes", f"--workdir={workdir}")
+    assert result.rc == 78 and "does not fit" in result.stderr
+    assert (workdir / "config.json").read_bytes() == before
+
+
+def test_allowed_change_goes_on_and_is_recorded(finished, run_module, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    result = run_module(
+        "main", *TINY, "--config.num_epochs=5.0", "--allow_changes", f"--workdir={tmp_path / 'run'}"
+    )
+    assert result.rc == 0 and f"resuming at step {STEPS}" in result.stdout
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["changes"] == ["num_epochs: 4.0 -> 5.0"]
+    assert metrics(tmp_path / "run")[-1]["step"] == STEPS * 5 // 4
+
+
 def test_other_config_in_the_same_folder_is_refused(finished, run_module):
     workdir, _ = finished
     result = run_module("main", *TINY, "--config.optimizer.learning_rate=0.5", f"--workdir={workdir}")
-    assert result.rc == 78 and "optimizer.learning_rate: 0.001 -> 0.5" in result.stderr
+    assert result.rc == 78 and "optimizer.learning_rate: 0.004 -> 0.5" in result.stderr
 
 
 def test_killed_at_any_moment_and_resumed_is_bit_identical(finished, start_module, run_module, tmp_path):
@@ -175,7 +204,7 @@ def test_evaluate_says_what_there_is(finished, run_module, flags, expected):
 def test_check_data_counts_and_draws(run_module, tmp_path):
     result = run_module("check_data", *TINY, f"--output_dir={tmp_path}")
     assert result.rc == 0, result.stderr
-    assert "train: 256 examples" in result.stdout and "points: (256, 3) float32" in result.stdout
+    assert "train: 512 examples" in result.stdout and "points: (64, 3) float32" in result.stdout
     from PIL import Image
 
     assert Image.open(tmp_path / "samples.png").size[0] > 400

@@ -39,7 +39,8 @@ def print_results(results: dict[str, Any], *, max_classes: int = 60) -> None:
     """A table of the metrics, and one line per class where there are classes."""
     console = Console(highlight=False)
     title = f"{results['split']}: {results['num_examples']:,} examples, checkpoint of step {results['step']}"
-    table = Table("metric", "value", title=title, box=SIMPLE_HEAD, title_justify="left")
+    console.print(title)
+    table = Table("metric", "value", box=SIMPLE_HEAD)
     for name, value in results.items():
         if isinstance(value, float):
             table.add_row(name, f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f}")

@@ -394,3 +394,32 @@ def test_logging_is_quiet_when_nothing_is_wrong(tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     save(tmp_path, 1, 2, 3)
     assert restored_step(tmp_path) == 3 and caplog.records == []
+
+
+def test_a_ledger_that_lost_its_promises_is_no_fresh_start(tmp_path):
+    save(tmp_path, 1, 2)
+    ledger = tmp_path / "committed.jsonl"
+    intact = ledger.read_bytes()
+    for content in (b"", intact.replace(b"step", b"stop")):
+        ledger.write_bytes(content)
+        with pytest.raises(ConfigError, match="promises no step any more"):
+            Checkpoints(tmp_path)
+        assert step_folders(tmp_path) == [1, 2]
+    ledger.write_bytes(intact)
+    assert restored_step(tmp_path) == 2
+
+
+def test_a_promised_step_can_be_replaced(tmp_path):
+    save(tmp_path, 1, 2)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(2, make_state(2), {"at": "again"}, replace=True)
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        assert checkpoints.restore(target())[1:] == ({"at": "again"}, 2)
+
+
+def test_what_does_not_fit_is_known_before_anything_is_read(tmp_path):
+    save(tmp_path, 1)
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        checkpoints.check_fits(target())
+        with pytest.raises(ConfigError, match="does not fit"):
+            checkpoints.check_fits({"other": jax.ShapeDtypeStruct((2,), "float32")})

@@ -53,6 +53,11 @@ def test_small_improvements_count_as_none():
     ]
 
 
+def test_nan_is_no_improvement_and_no_yardstick():
+    patience = Patience(metric="loss", mode="min", patience=2)
+    assert [patience.update({"loss": value}) for value in [float("nan"), 3.0, 2.0, 1.0]] == [False] * 4
+
+
 def test_scale_stops_at_the_least():
     plateau = make_controls().plateau
     assert [plateau.scale(1.0), plateau.scale(0.5), plateau.scale(0.3)] == [0.5, 0.25, 0.2]

@@ -141,6 +141,52 @@ def test_plateau_scales_the_logged_rate(tmp_path):
     assert scales[5] == pytest.approx(1) and scales[20] == pytest.approx(0.5) and scales[30] < 0.3
 
 
+@pytest.mark.parametrize("step", [10, 18, 30])
+def test_plateau_and_early_stopping_in_play_survive_a_stop(step, tmp_path, monkeypatch):
+    """With a rate of zero nothing improves: the plateau fires, patience runs out, whenever the run was interrupted."""
+    options = dict(learning_rate=0.0, plateau=2, early_stopping=4, num_steps=80)
+    whole = train(make_training(**options), tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(Retry):
+        stop_at(patch, step)
+        train(make_training(**options), tmp_path / "cut")
+    assert timeless(train(make_training(**options), tmp_path / "cut")) == timeless(whole)
+    (state, progress, at), (expected, expected_progress, expected_at) = (
+        final_state(make_training(**options), tmp_path / name) for name in ("cut", "whole")
+    )
+    assert at == expected_at == 40 and progress == expected_progress
+    assert float(state.lr_scale) == float(expected.lr_scale) < 1
+
+
+def test_early_stop_found_in_a_due_evaluation_is_final(tmp_path, monkeypatch):
+    options = dict(learning_rate=0.0, early_stopping=2, num_steps=80)
+    with monkeypatch.context() as patch, pytest.raises(Retry):
+        stop_at(patch, 24)  # the third evaluation, due but not done, would end the run
+        train(make_training(**options), tmp_path)
+    history = train(make_training(**options), tmp_path)
+    assert history[-1]["step"] == 24
+    assert train(make_training(**options), tmp_path) == history
+
+
+def test_the_last_step_is_saved_even_without_checkpoints_in_between(tmp_path):
+    train(make_training(checkpoint_every=0, evaluate_every=0), tmp_path)
+    with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.steps() == [24]
+
+
+@pytest.mark.parametrize("window", [(4, 3), (22, 10)])
+def test_profile_window_is_written_also_when_the_run_ends_in_it(tmp_path, window):
+    train(make_training(profile_start=window[0], profile_steps=window[1]), tmp_path)
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def test_stopped_inside_the_profile_window_goes_on(tmp_path, monkeypatch):
+    options = dict(profile_start=4, profile_steps=10)
+    with monkeypatch.context() as patch, pytest.raises(Retry):
+        stop_at(patch, 7)
+        train(make_training(**options), tmp_path)
+    assert train(make_training(**options), tmp_path)[-1]["step"] == 24
+
+
 def test_best_checkpoint_survives(tmp_path):
     training = make_training(num_steps=48, learning_rate=0.05)
     history = train(training, tmp_path)
