@@ -5,6 +5,7 @@ Exit codes: 0 done; 75 try again (preempted, lost peer, disk full, folder in use
 1 a bug of ours, with its traceback; 128 + n a second signal n.
 """
 
+import inspect
 import logging
 import os
 import signal
@@ -42,6 +43,9 @@ def run(main: Callable[[Sequence[str]], object], *, tune_process: bool = False) 
         _tune_process()
     _set_up_logging()
     code = 0
+    if {"-h", "--help", "-help"} & set(sys.argv[1:]):
+        print(_help(main))
+        sys.exit(0)
     try:
         main(_parse(sys.argv))
     except ConfigError as error:
@@ -72,6 +76,15 @@ def config_file() -> str:
     if flags.FLAGS["config"].value is None:
         raise ConfigError("--config is missing. Try --config=configs/solids.py, which needs no download.")
     return flags.FLAGS["config"].config_filename
+
+
+def _help(main: Callable) -> str:
+    """The command's docstring and its flags with their defaults."""
+    lines = [inspect.getdoc(sys.modules[main.__module__]) or "", "", "Flags:"]
+    for flag in sorted(_flags(), key=lambda flag: flag.name):
+        default = f" (default: {flag.default})" if flag.default not in (None, "") else ""
+        lines.append(f"  --{flag.name}: {flag.help}{default}")
+    return "\n".join(lines)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -125,9 +138,18 @@ def _is_ours(error: Exception) -> bool:
 
 
 def _own_flags() -> str:
-    own = flags.FLAGS.flags_by_module_dict().get(sys.argv[0], []) + flags.FLAGS.get_key_flags_for_module("__main__")
-    names = ", ".join(sorted({f"--{flag.name}" for flag in own}))
+    names = ", ".join(sorted({f"--{flag.name}" for flag in _flags()}))
     return f". Flags of this command: {names}" if names else ""
+
+
+def _flags() -> list[flags.Flag]:
+    """The flags that the command itself defines."""
+    own = {flag.name: flag for flag in flags.FLAGS.get_key_flags_for_module("__main__")}
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():  # as a console script, __main__ is another
+        own |= {flag.name: flag for flag in defined if module.startswith("perceiver_jax.")}
+    if "config" in flags.FLAGS:
+        own["config"] = flags.FLAGS["config"]
+    return list(own.values())
 
 
 def _complain(error: Exception | str, code: int) -> int:

@@ -127,9 +127,7 @@ def test_changes_that_do_not_fit_leave_the_run_as_it_was(finished, run_module):
 
 def test_allowed_change_goes_on_and_is_recorded(finished, run_module, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
-    result = run_module(
-        "main", *TINY, "--config.num_epochs=5.0", "--allow_changes", f"--workdir={tmp_path / 'run'}"
-    )
+    result = run_module("main", *TINY, "--config.num_epochs=5.0", "--allow_changes", f"--workdir={tmp_path / 'run'}")
     assert result.rc == 0 and f"resuming at step {STEPS}" in result.stdout
     assert json.loads((tmp_path / "run" / "run.json").read_text())["changes"] == ["num_epochs: 4.0 -> 5.0"]
     assert metrics(tmp_path / "run")[-1]["step"] == STEPS * 5 // 4

@@ -37,7 +37,7 @@ def read_results(workdir: Path, split: str, step: int) -> dict[str, Any] | None:
 
 def print_results(results: dict[str, Any], *, max_classes: int = 60) -> None:
     """A table of the metrics, and one line per class where there are classes."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     title = f"{results['split']}: {results['num_examples']:,} examples, checkpoint of step {results['step']}"
     console.print(title)
     table = Table("metric", "value", box=SIMPLE_HEAD)

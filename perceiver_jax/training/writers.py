@@ -7,6 +7,7 @@ which `history` turns back. A line is in the file when the call returns; event f
 background.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -125,16 +126,22 @@ class Writers:
 
     def flush(self) -> None:
         """Returns when everything is in the files; call it before a save: a resumed run lacks nothing."""
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             os.fsync(self._file.fileno())
             self._clu.flush()
+        except OSError as error:
+            raise disk.explain(error, self._path.parent, "writing the metrics") or error from error
 
     def close(self) -> None:
         """Flushes and closes; can be called twice."""
-        if self._file is not None:
+        if self._file is None:
+            return
+        with contextlib.suppress(OSError):  # a line that could not be written was reported by the call that wrote it
             self._file.close()
-            self._file = None
-            self._clu.close()
+        self._file = None
+        self._clu.close()
 
     def __enter__(self) -> "Writers":
         return self

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Result files and the table a person reads."""
+
+import json
+
+import pytest
+
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.reports.results import print_results, read_results, write_results
+
+RESULTS = {
+    "split": "test",
+    "step": 7,
+    "num_examples": 1234,
+    "accuracy": 0.98765,
+    "loss": 0.05,
+    "per_class": {"chair [old]": {"precision": 1.0, "recall": 0.5, "f1": 0.667, "support": 12}},
+}
+
+
+def test_newest_results_are_copied_to_the_top(tmp_path):
+    file = write_results(tmp_path, RESULTS)
+    other = write_results(tmp_path, RESULTS | {"split": "validation"})
+    assert json.loads(file.read_text()) == RESULTS == read_results(tmp_path, "test", 7)
+    assert json.loads((tmp_path / "evaluation" / "results.json").read_text()) == json.loads(other.read_text())
+    assert read_results(tmp_path, "test", 8) is None
+
+
+def test_folder_that_cannot_be_written_is_one_clear_line(tmp_path):
+    (tmp_path / "evaluation").write_text("a file where the folder should be")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_results(tmp_path, RESULTS)
+
+
+def test_table_has_percentages_and_the_names_as_they_are(capsys):
+    print_results(RESULTS)
+    shown = capsys.readouterr().out
+    for expected in ("1,234 examples", "step 7", "98.77 %", "0.0500", "chair [old]", "50.0 %", "12"):
+        assert expected in shown
+
+
+def test_many_classes_are_left_to_the_file(capsys):
+    print_results(RESULTS, max_classes=0)
+    assert "precision" not in capsys.readouterr().out

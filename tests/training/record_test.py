@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run says of itself."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+
+from perceiver_jax.experiment import abstract_training_state
+from perceiver_jax.training.record import (
+    command,
+    git_version,
+    num_parameters,
+    parameter_table,
+    run_record,
+    summary_table,
+)
+from tests.training.toy import make_training
+
+PARAMS = {"a": {"kernel": np.zeros((2, 3)), "b": {"bias": np.zeros(4)}}, "c": np.zeros(())}
+
+
+def test_parameters_are_counted_by_module():
+    assert num_parameters(PARAMS) == 11
+    assert {row["path"]: row["shape"] for row in parameter_table(PARAMS)} == {
+        "a/kernel": [2, 3],
+        "a/b/bias": [4],
+        "c": [],
+    }
+    assert summary_table(PARAMS, depth=1) == [("a", 10), ("c", 1)]
+
+
+def test_record_is_json_and_complete():
+    training = make_training()
+    record = json.loads(json.dumps(run_record(training, abstract_training_state(training))))
+    assert record["devices"]["platform"] == "cpu" and record["threads"] >= 1
+    assert record["versions"]["jax"] and record["mesh"]["data"] == 1
+    assert record["spec"]["class_names"] == ["a", "b", "c"] and record["num_steps"] == 24
+
+
+def test_commit_and_changes_of_the_checkout(tmp_path):
+    assert git_version(tmp_path) == ""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "file").write_text("1")
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    commit = git_version(tmp_path)
+    assert len(commit) == 40
+    (tmp_path / "file").write_text("2")
+    assert git_version(tmp_path) == f"{commit}-dirty"
+
+
+def test_command_can_be_pasted(monkeypatch):
+    monkeypatch.setattr(sys, "orig_argv", ["/x/python", "-m", "perceiver_jax.main", "--config=a b.py"])
+    assert command() == "python -m perceiver_jax.main '--config=a b.py'"
