@@ -6,8 +6,7 @@ schedule, mesh. `load` needs nothing but the run folder.
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from perceiver_jax.data.plan import Plan
 from perceiver_jax.data.source import Source
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.metrics.statistics import Mean
 from perceiver_jax.registry import build as build_part
-from perceiver_jax.tasks.base import Task, zeros_batch
+from perceiver_jax.tasks.base import Task
 from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.controls import Best, Controls, Patience, Plateau
 from perceiver_jax.training.evaluation import evaluate
@@ -31,6 +29,7 @@ from perceiver_jax.training.settings import Settings, Training
 from perceiver_jax.training.sharding import batch_shards, make_mesh
 from perceiver_jax.training.state import TrainState, abstract_state, state_maker
 from perceiver_jax.training.step import make_evaluation_step
+from perceiver_jax.validation import Problems, unknown_metrics, unsplittable, wrong_values
 
 Section = Mapping[str, Any]
 
@@ -47,8 +46,8 @@ def build(config: Section) -> Training:
     source = build_source(config)
     plan = Plan(source.num_examples("train"), config["batch_size"], config["seed"])
     settings = _settings(config, plan.steps_per_epoch)
-    problems = _Problems()
-    problems.add(*_wrong_values(config, source))
+    problems = Problems()
+    problems.add(*wrong_values(config, source.splits))
     optimizer = problems.attempt(build_part, "optimizer", config["optimizer"])
     schedule = problems.attempt(
         build_part,
@@ -60,10 +59,10 @@ def build(config: Section) -> Training:
     )
     mesh = problems.attempt(make_mesh, **config["mesh"])
     if mesh is not None:
-        problems.add(*_unsplittable(config, mesh))
+        problems.add(*unsplittable(config, mesh))
     task = problems.attempt(build_task, config, source.spec)
     if task is not None:
-        problems.add(*(problems.attempt(_unknown_metrics, config, task, source.spec) or []))
+        problems.add(*(problems.attempt(unknown_metrics, config, task, source.spec) or []))
     problems.raise_all()
     return Training(
         task=task,
@@ -75,27 +74,6 @@ def build(config: Section) -> Training:
         settings=settings,
         flops_per_example=task.flops(source.spec),
     )
-
-
-class _Problems:
-    """Collects what is wrong, so that it is said all at once."""
-
-    def __init__(self):
-        self._found: list[str] = []
-
-    def add(self, *problems: str) -> None:
-        self._found += problems
-
-    def attempt(self, build: Callable, *arguments, **values) -> Any:
-        """What `build` returns, or None if it finds something wrong."""
-        try:
-            return build(*arguments, **values)
-        except ConfigError as error:
-            self.add(str(error))
-
-    def raise_all(self) -> None:
-        if self._found:
-            raise ConfigError(" ".join(self._found))
 
 
 def build_source(config: Section) -> Source:
@@ -227,68 +205,3 @@ def _controls(config: Section) -> Controls:
         plateau=Plateau(**config["plateau"]),
         early_stopping=Patience(**config["early_stopping"]),
     )
-
-
-def _wrong_values(config: Section, source: Source) -> list[str]:
-    """Numbers of a run that cannot be, a sentence each."""
-    evaluation, checkpoint, batch_size = config["evaluation"], config["checkpoint"], config["batch_size"]
-    rules = {  # key: (is it in range, what was expected)
-        "micro_batches": (batch_size % max(config["micro_batches"], 1) == 0, f"a divisor of batch_size={batch_size}"),
-        "num_epochs": (config["num_steps"] is not None or config["num_epochs"] > 0, "more than 0, or num_steps"),
-        "num_steps": (config["num_steps"] is None or config["num_steps"] > 0, "more than 0, or None for num_epochs"),
-        "ema_decay": (0 <= config["ema_decay"] < 1, "at least 0 and less than 1"),
-        "log_every_steps": (config["log_every_steps"] >= 1, "at least 1"),
-        "max_bad_steps": (config["max_bad_steps"] >= 0, "at least 0"),
-        "checkpoint.keep_latest": (checkpoint["keep_latest"] >= 1, "at least 1"),
-        "evaluation.batch_size": ((evaluation["batch_size"] or 1) > 0, "at least 1, or None for batch_size"),
-        "pipeline.num_workers": (config["pipeline"]["num_workers"] >= 0, "at least 0"),
-        "plateau.factor": (0 < config["plateau"]["factor"] < 1, "between 0 and 1"),
-    }
-    for name in ("evaluation", "plateau", "early_stopping"):
-        rules[f"{name}.mode"] = (config[name]["mode"] in ("min", "max"), "'min' or 'max'")
-    problems = [f"{key}={_value(config, key)!r}: expected {what}." for key, (good, what) in rules.items() if not good]
-    if evaluation["every_epochs"] > 0 and "validation" not in source.splits:
-        problems.append(f"evaluation needs a validation split: the data has {', '.join(source.splits)}.")
-    return problems
-
-
-def _value(config: Section, key: str) -> Any:
-    return functools.reduce(lambda section, name: section[name], key.split("."), config)
-
-
-def _unknown_metrics(config: Section, task: Task, spec: Spec) -> list[str]:
-    """Metrics that decisions hang on and that the task does not have."""
-    names = metric_names(task, spec)
-    return [
-        f"{section}.metric={config[section]['metric']!r} is unknown: the task has {', '.join(names)}."
-        for section in ("evaluation", "plateau", "early_stopping")
-        if config[section]["metric"] not in names
-    ]
-
-
-def metric_names(task: Task, spec: Spec) -> list[str]:
-    """Names of the means that an evaluation gives, found without computing it."""
-
-    def statistics(rng):
-        batch = zeros_batch(spec)
-        return task.evaluate(task.init(rng, spec), batch, {name: rng for name in task.rng_streams})
-
-    stats = jax.eval_shape(statistics, jax.random.key(0))
-    return [name for name, value in stats.items() if isinstance(value, Mean)]
-
-
-def _unsplittable(config: Section, mesh: Mesh) -> list[str]:
-    """A batch must fill its shards; says which sizes do."""
-    shards, problems = batch_shards(mesh), []
-    layout = f"{shards} devices ({jax.process_count()} processes x {jax.local_device_count()})"
-    sizes = {
-        "batch_size": (config["batch_size"], shards * max(config["micro_batches"], 1)),
-        "evaluation.batch_size": (config["evaluation"]["batch_size"] or config["batch_size"], shards),
-    }
-    for name, (size, multiple) in sizes.items():
-        if size % multiple and multiple % max(config["micro_batches"], 1) == 0 and shards > 1:
-            low = size - size % multiple
-            options = " or ".join(str(n) for n in (low, low + multiple) if n)
-            what = layout if multiple == shards else f"{layout} x micro_batches={config['micro_batches']}"
-            problems.append(f"{name}={size} does not split over {what}. Use a multiple of {multiple}, e.g. {options}.")
-    return problems

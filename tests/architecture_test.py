@@ -22,6 +22,7 @@ LIBRARY = PARTS | {
     "prediction",
     "run_folder",
     "config",
+    "validation",
 }
 MAY_IMPORT = {
     "errors": set(),
@@ -33,6 +34,7 @@ MAY_IMPORT = {
     "reports": PARTS | {"tasks", "weights", "errors", "files"},
     "registry": PARTS | {"tasks", "weights", "training", "errors"},
     "config": {"registry", "errors"},
+    "validation": {"tasks", "training", "metrics", "data", "errors"},
     "experiment": LIBRARY - {"experiment", "prediction", "run_folder"} | {"errors"},
     "prediction": LIBRARY - {"prediction", "run_folder", "config"} | {"errors"},
     "run_folder": LIBRARY - {"run_folder", "prediction"} | {"errors", "files"},

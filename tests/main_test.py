@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands end to end, as a person runs them: train, resume after kill -9, evaluate, check the data."""
 
+import itertools
 import json
 import os
 import shutil
@@ -17,11 +18,11 @@ TINY = (
     "--config.data.num_train=512",
     "--config.data.num_validation=64",
     "--config.data.num_test=64",
-    "--config.num_epochs=4.0",
+    "--config.num_epochs=8.0",
     "--config.log_every_steps=3",
     "--config.checkpoint.every_epochs=0.5",
 )
-STEPS = 4 * (512 // 64)
+STEPS = 8 * (512 // 64)
 
 
 def states(workdir: Path) -> dict[str, bytes]:
@@ -127,10 +128,10 @@ def test_changes_that_do_not_fit_leave_the_run_as_it_was(finished, run_module):
 
 def test_allowed_change_goes_on_and_is_recorded(finished, run_module, tmp_path):
     shutil.copytree(finished[0], tmp_path / "run")
-    result = run_module("main", *TINY, "--config.num_epochs=5.0", "--allow_changes", f"--workdir={tmp_path / 'run'}")
+    result = run_module("main", *TINY, "--config.num_epochs=9.0", "--allow_changes", f"--workdir={tmp_path / 'run'}")
     assert result.rc == 0 and f"resuming at step {STEPS}" in result.stdout
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["changes"] == ["num_epochs: 4.0 -> 5.0"]
-    assert metrics(tmp_path / "run")[-1]["step"] == STEPS * 5 // 4
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["changes"] == ["num_epochs: 8.0 -> 9.0"]
+    assert metrics(tmp_path / "run")[-1]["step"] == STEPS * 9 // 8
 
 
 def test_other_config_in_the_same_folder_is_refused(finished, run_module):
@@ -142,17 +143,16 @@ def test_other_config_in_the_same_folder_is_refused(finished, run_module):
 def test_killed_at_any_moment_and_resumed_is_bit_identical(finished, start_module, run_module, tmp_path):
     whole, _ = finished
     rng = np.random.default_rng(time.time_ns() % 2**32)
-    kills = 0
     for _ in range(3):
         process = start_module("main", *TINY, f"--workdir={tmp_path / 'run'}")
-        for line in process.stdout:
-            if line.startswith("first step"):
-                break
-        time.sleep(rng.uniform(0, 1.0))
-        kills += process.poll() is None
+        lines = itertools.takewhile(lambda line: not line.startswith("first step"), process.stdout)
+        assert any("parameters" in line for line in list(lines))
+        for _ in range(rng.integers(0, 4)):
+            process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.15))  # into a step, a save or an evaluation
+        assert process.poll() is None, "the run was over before it could be killed"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    assert kills, "the run was over before it could be killed"
     result = run_module("main", *TINY, f"--workdir={tmp_path / 'run'}")
     assert result.rc == 0, result.stderr
     assert states(tmp_path / "run") == states(whole)
