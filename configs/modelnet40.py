@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A Perceiver on ModelNet40's point clouds (Jaegle et al. 2021, section 4.4), from the official HDF5 files.
+"""A Perceiver on ModelNet40's point clouds (Jaegle et al. 2021, section 4.4), from HDF5, text, OFF, PCD or PLY.
 
     python -m perceiver_jax.main --config=configs/modelnet40.py --config.data.path=DIR
 

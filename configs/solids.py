@@ -15,10 +15,10 @@ def get_config(variants: str = "") -> ConfigDict:
     """16 latents x 64 on clouds of 128 points; variant `tiny` checks everything in half a minute."""
     config = default()
     config.batch_size = 64
-    config.num_steps = 2800
+    config.num_steps = 2200
     config.log_every_steps = 200
     config.evaluation.every_epochs = config.checkpoint.every_epochs = 0.5  # 512 steps
-    config.data = section("data", "solids", num_points=128, variation=0.2, noise=0.01)
+    config.data = section("data", "solids", num_points=128, variation=0.1, noise=0.01)
     config.task = section("task", "classification")
     positions = section("positions", "fourier", fourier_bands=8, max_resolution=16.0)
     config.model = section(
@@ -29,9 +29,9 @@ def get_config(variants: str = "") -> ConfigDict:
         latent_dim=64,
         num_cross_attends=2,
         num_blocks=2,
-        num_self_attends_per_block=3,
+        num_self_attends_per_block=2,
         num_cross_attend_heads=1,
-        num_self_attend_heads=4,
+        num_self_attend_heads=2,
     )
     config.optimizer = section("optimizer", "adamw", learning_rate=4e-3, weight_decay=0.02, clip_norm=1.0)
     config.schedule = section("schedule", "cosine", warmup_epochs=0.1)

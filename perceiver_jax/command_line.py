@@ -92,8 +92,6 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         arguments = flags.FLAGS(list(argv))
         _check_config_file()
-    except ConfigError:
-        raise
     except Exception as error:
         raise _translate(error) from error
     if len(arguments) > 1:
@@ -106,7 +104,7 @@ def _translate(error: BaseException) -> BaseException:
     chain = [error]
     while chain[-1].__context__ is not None:
         chain.append(chain[-1].__context__)
-    told = next((link for link in chain if isinstance(link, ConfigError)), None)
+    told = next((link for link in reversed(chain) if isinstance(link, ConfigError)), None)  # others repeat it
     if told is not None:
         return ConfigError(str(told))
     if _is_ours(error):

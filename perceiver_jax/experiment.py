@@ -6,7 +6,8 @@ schedule, mesh. `load` needs nothing but the run folder.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +129,18 @@ class Run:
             source: the data, where it has been read already.
         """
         source = source or self.source()
-        step = jax.jit(make_evaluation_step(self.task, seed=EVALUATION_SEED))
         batch_size = batch_size or self.config["evaluation"]["batch_size"] or self.config["batch_size"]
         batch_size += -batch_size % batch_shards(self.mesh)
         processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
         with evaluation_batches(source, split, batch_size, **processes) as batches:
-            stats = evaluate(step, self.variables, batches, self.mesh)
+            stats = evaluate(self._evaluation_step, self.variables, batches, self.mesh)
         head = {"split": split, "step": self.step, "num_examples": source.num_examples(split)}
         return head | self.task.summarize(stats) | self.task.results(stats, self.spec.class_names)
+
+    @functools.cached_property
+    def _evaluation_step(self) -> Callable:
+        """Compiled once for all evaluations of the run."""
+        return jax.jit(make_evaluation_step(self.task, seed=EVALUATION_SEED))
 
 
 def load(workdir: str | Path, checkpoint: str = "best", *, data_path: str = "") -> Run:

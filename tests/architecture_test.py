@@ -46,6 +46,7 @@ VERB_LINES = 120
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 TESTS_WITHOUT_SOURCE = {
     "architecture",
+    "benchmarks",
     "configs",
     "command_line",
     "faults",

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Normalisation and augmentation of point clouds: pure functions of (batch, points, 3) float32.
+"""Normalisation and augmentation of point clouds: pure functions of (batch, points, 3 or 6) float32.
+
+The first three channels of a point are its coordinates; three more are its normal, which turns with the cloud and is
+neither moved nor scaled.
 
 The Perceiver (Jaegle et al. 2021, section 4.4) centres a cloud, scales each point by U(0.99, 1.01) and then
 makes it zero-mean in the unit cube: `normalize_before="center", scale=(0.99, 1.01), scale_per_point=True,
-normalize="cube"`. The paper does not say whether the three axes share a factor (`scale_per_axis`); the cube
-here is [-1, 1], the range of the Fourier features. PointNet (Qi et al. 2017) works in the unit sphere:
-`normalize_before="sphere"`, then augments.
+normalize="cube"`. The paper does not say whether the three axes share a factor (`scale_per_axis`), nor which cube:
+"cube" is [-1, 1], the range of the Fourier features, "unit_cube" is [0, 1]. PointNet (Qi et al. 2017) works in the unit
+sphere: `normalize_before="sphere"`, then augments.
 """
 
 import dataclasses
@@ -17,7 +20,7 @@ from perceiver_jax.data import randomness
 from perceiver_jax.errors import ConfigError
 
 AXES = {"x": 0, "y": 1, "z": 2}
-NORMALIZATIONS = ("none", "center", "cube", "sphere")
+NORMALIZATIONS = ("none", "center", "cube", "sphere", "unit_cube")
 SMALLEST = np.float32(1e-12)  # extent below which a cloud is one point, and left at the origin
 
 
@@ -32,7 +35,7 @@ class PointAugmentation:
 
     Attributes:
         normalize_before, normalize: "none"; "center" (zero mean); "cube" (zero mean, largest coordinate 1);
-            "sphere" (zero mean, largest distance 1).
+            "sphere" (zero mean, largest distance 1); "unit_cube" ("cube" moved into [0, 1]: the mean is 0.5).
         scale: range of the random factor; one for each cloud, or for each point (`scale_per_point`); one for
             the three axes, or three (`scale_per_axis`).
         rotation: largest random turn about `up_axis` in degrees, either way; 180 is any turn.
@@ -82,7 +85,7 @@ class PointAugmentation:
 
         if tuple(self.scale) != (1.0, 1.0):
             shape = (points.shape[1] if self.scale_per_point else 1, 3 if self.scale_per_axis else 1)
-            points = points * randomness.uniform(key("scale"), shape, *self.scale)
+            points = stretch(points, randomness.uniform(key("scale"), shape, *self.scale))
         if self.rotation:
             limit = np.radians(self.rotation)
             angles = randomness.uniform(key("rotation"), (), -limit, limit)
@@ -91,7 +94,8 @@ class PointAugmentation:
             limit = self.translation
             points = shift(points, randomness.uniform(key("translation"), (3,), -limit, limit))
         if self.jitter:
-            points = points + np.float32(self.jitter) * randomness.normal(key("jitter"), points.shape[1:])
+            noise = randomness.normal(key("jitter"), (points.shape[1], 3))
+            points = _joined(points[..., :3] + np.float32(self.jitter) * noise, points)
         return points
 
 
@@ -99,40 +103,54 @@ _CHOICES = {"normalize_before": NORMALIZATIONS, "normalize": NORMALIZATIONS, "up
 
 
 def normalize(points: np.ndarray, how: str) -> np.ndarray:
-    """Moves each cloud's mean to the origin and scales it into [-1, 1]^3 ("cube") or the unit ball."""
+    """Moves each cloud's mean to the origin and scales it into [-1, 1]^3 ("cube") or the unit ball ("sphere")."""
     if how == "none":
         return points
     points = shift(points, -center(points))
     if how == "center":
         return points
-    if how == "cube":
-        largest = np.abs(points).reshape(len(points), -1).max(1)
+    coordinates = points[..., :3]
+    if how == "sphere":
+        squares = coordinates[..., 0] ** 2 + coordinates[..., 1] ** 2 + coordinates[..., 2] ** 2
+        largest = np.sqrt(squares.max(1))
     else:
-        largest = np.sqrt((points[..., 0] ** 2 + points[..., 1] ** 2 + points[..., 2] ** 2).max(1))
-    return points / np.maximum(largest, SMALLEST)[:, None, None]
+        largest = np.abs(coordinates).reshape(len(points), -1).max(1)
+    coordinates = coordinates / np.maximum(largest, SMALLEST)[:, None, None]
+    return _joined((coordinates + 1) / 2 if how == "unit_cube" else coordinates, points)
 
 
 def center(points: np.ndarray) -> np.ndarray:
     """Mean of each cloud, (batch, 3); summed in one order, so that other rows cannot change a digit."""
-    return np.ascontiguousarray(points.transpose(0, 2, 1)).mean(-1)
+    return np.ascontiguousarray(points[..., :3].transpose(0, 2, 1)).mean(-1)
 
 
 def shift(points: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Moves each cloud by its own offset, (batch, 3); 5 times as fast as adding in rows of 3."""
-    moved = np.empty_like(points)
+    moved = np.empty_like(points[..., :3])
     for axis in range(3):
         np.add(points[..., axis], offsets[:, axis, None], out=moved[..., axis])
-    return moved
+    return _joined(moved, points)
+
+
+def stretch(points: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Multiplies the coordinates by factors that broadcast to (batch, points, 3)."""
+    return _joined(points[..., :3] * factors, points)
+
+
+def _joined(coordinates: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """The new coordinates with the normals of `points`, if it has any."""
+    return coordinates if points.shape[-1] == 3 else np.concatenate([coordinates, points[..., 3:]], axis=-1)
 
 
 def rotate_about(points: np.ndarray, angles: np.ndarray, axis: str) -> np.ndarray:
     """Turns cloud i by angles[i] radians about an axis, counter-clockwise seen from its positive end."""
     first, second = (AXES[axis] + 1) % 3, (AXES[axis] + 2) % 3
     cosine, sine = np.cos(angles)[:, None], np.sin(angles)[:, None]
-    rotated = points.copy()
-    rotated[..., first] = cosine * points[..., first] - sine * points[..., second]
-    rotated[..., second] = sine * points[..., first] + cosine * points[..., second]
-    return rotated
+    vectors = points.reshape(len(points), -1, 3)  # coordinates and normals turn alike
+    rotated = vectors.copy()
+    rotated[..., first] = cosine * vectors[..., first] - sine * vectors[..., second]
+    rotated[..., second] = sine * vectors[..., first] + cosine * vectors[..., second]
+    return rotated.reshape(points.shape)
 
 
 def rotations(key: np.ndarray) -> np.ndarray:
@@ -148,8 +166,8 @@ def rotations(key: np.ndarray) -> np.ndarray:
 
 
 def rotate(points: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """Turns each cloud by its own matrix."""
-    return points @ matrices.transpose(0, 2, 1)
+    """Turns each cloud, and its normals, by its own matrix."""
+    return (points.reshape(len(points), -1, 3) @ matrices.transpose(0, 2, 1)).reshape(points.shape)
 
 
 def random_subset(stored: int, num_points: int, key: np.ndarray) -> np.ndarray:

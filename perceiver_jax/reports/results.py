@@ -35,6 +35,12 @@ def read_results(workdir: Path, split: str, step: int) -> dict[str, Any] | None:
     return json.loads(file.read_text()) if file.exists() else None
 
 
+def with_earlier_perturb(workdir: Path, results: dict[str, Any]) -> dict[str, Any]:
+    """The results with what was measured on perturbed data of the same split and step before, if it was."""
+    before = read_results(workdir, results["split"], results["step"]) or {}
+    return results | {"perturb": before["perturb"]} if "perturb" in before else results
+
+
 def print_results(results: dict[str, Any], *, max_classes: int = 60) -> None:
     """A table of the metrics, and one line per class where there are classes."""
     console = Console(highlight=False, markup=False)
@@ -53,3 +59,14 @@ def print_results(results: dict[str, Any], *, max_classes: int = 60) -> None:
         row = [f"{100 * scores[key]:.1f} %" for key in ("precision", "recall", "f1")]
         classes.add_row(name, *row, str(scores["support"]))
     console.print(classes)
+
+
+def print_perturbations(perturb: dict[str, Any], units: dict[str, str]) -> None:
+    """A line per kind of perturbation: its strengths and the accuracy at each, beside the clean one."""
+    console = Console(highlight=False, markup=False)
+    console.print(f"accuracy under perturbation; {100 * perturb['clean']:.2f} % without")
+    table = Table("perturbation", "strength: accuracy", box=SIMPLE_HEAD)
+    for kind, scores in perturb["accuracy"].items():
+        cells = [f"{strength}{units.get(kind, '')}: {100 * value:.2f} %" for strength, value in scores.items()]
+        table.add_row(kind, "   ".join(cells))
+    console.print(table)

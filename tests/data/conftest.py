@@ -35,3 +35,74 @@ def modelnet_folder(tmp_path):
     """The folder above the set, as `--config.data.path` names it."""
     write_modelnet(tmp_path / "data")
     return tmp_path / "data"
+
+
+def write_text_set(folder, per_class=5, points=20, name="modelnet40"):
+    """`modelnet40_normal_resampled`: CLASS/CLASS_0001.txt, names and lists; the last of a class is for testing."""
+    random = np.random.default_rng(1)
+    folder.mkdir(parents=True)
+    (folder / f"{name}_shape_names.txt").write_text("\n".join(CLASSES) + "\n")
+    lists = {"train": [], "test": []}
+    for kind in CLASSES:
+        (folder / kind).mkdir()
+        for number in range(1, per_class + 1):
+            shape = f"{kind}_{number:04}"
+            rows = random.uniform(-1, 1, (points, 6))
+            lines = [",".join(f"{x:.6f}" for x in row) for row in rows]
+            (folder / kind / f"{shape}.txt").write_text("\n".join(lines) + "\n")
+            lists["test" if number == per_class else "train"].append(shape)
+    for split, shapes in lists.items():
+        (folder / f"{name}_{split}.txt").write_text("\n".join(shapes) + "\n")
+    return folder
+
+
+def off_box(size, joined):
+    """A box of 8 vertices and 12 triangles, in either form of the header."""
+    corners = [(x * size[0], y * size[1], z * size[2]) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+    faces = [face for a, b, c, d in quads for face in ((a, b, c), (a, c, d))]
+    lines = ["OFF8 12 0" if joined else "OFF\n8 12 0", *(f"{x} {y} {z}" for x, y, z in corners)]
+    return "\n".join([*lines, *(f"3 {a} {b} {c}" for a, b, c in faces)]) + "\n"
+
+
+def write_off_set(folder):
+    """`ModelNet40`: CLASS/train/CLASS_0001.off, CLASS/test/CLASS_0004.off, headers in both forms."""
+    for index, kind in enumerate(CLASSES):
+        for number in range(1, 6):
+            part = folder / kind / ("test" if number == 5 else "train")
+            part.mkdir(parents=True, exist_ok=True)
+            text = off_box((1, 1 + index, number), joined=number % 2)
+            (part / f"{kind}_{number:04}.off").write_text(text)
+    return folder
+
+
+def write_cloud_set(folder, suffix, points=20, per_class=5):
+    """CLASS/CLASS_0001.pcd or .ply, binary, without a split."""
+    random = np.random.default_rng(2)
+    for kind in CLASSES:
+        (folder / kind).mkdir(parents=True)
+        for number in range(per_class):
+            cloud = random.uniform(-1, 1, (points, 3)).astype("<f4")
+            if suffix == "pcd":
+                head = "VERSION 0.7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH {0}\nHEIGHT 1\n"
+                head += "VIEWPOINT 0 0 0 1 0 0 0\nPOINTS {0}\nDATA binary\n"
+            else:
+                head = "ply\nformat binary_little_endian 1.0\nelement vertex {0}\n"
+                head += "property float x\nproperty float y\nproperty float z\nend_header\n"
+            content = head.format(points).encode() + cloud.tobytes()
+            (folder / kind / f"{kind}_{number:04}.{suffix}").write_bytes(content)
+    return folder
+
+
+WRITERS = {
+    "text": write_text_set,
+    "off": write_off_set,
+    "pcd": lambda folder: write_cloud_set(folder, "pcd"),
+    "ply": lambda folder: write_cloud_set(folder, "ply"),
+}
+
+
+@pytest.fixture
+def write_set():
+    """`write_set(form, folder)` writes three classes of five shapes, of 20 points where they are clouds."""
+    return lambda form, folder: WRITERS[form](folder)

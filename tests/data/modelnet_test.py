@@ -19,7 +19,7 @@ def folder(modelnet_folder):
 
 
 def read(path, **options):
-    source = ModelNet(path=str(path), **{"num_points": 10, **options})
+    source = ModelNet(path=str(path), **{"num_points": 10, "download": False, **options})
     assert source.spec
     return source
 
@@ -248,7 +248,7 @@ def empty_list(folder):
             r"unpack it into .*data and run: "
             r"python -m perceiver_jax.main --config=configs/modelnet40.py --config.data.path=.*data$",
         ),
-        (empty, "data: no ModelNet HDF5 files here. Fetch https://"),
+        (empty, "data: no ModelNet files here. Fetch https://"),
         (two_sets, "several sets: modelnet40_ply_hdf5_2048, other"),
         (truncated, "ply_data_train1.h5: cannot be read as HDF5"),
         (foreign, "ply_data_test0.h5: cannot be read as HDF5"),

@@ -35,8 +35,32 @@ def test_cube_and_sphere_are_touched_and_shapes_kept():
 
 def test_a_cloud_of_one_point_repeated_stays_finite():
     flat = np.full((2, 5, 3), 7, np.float32)
-    for how in clouds.NORMALIZATIONS[1:]:
+    for how in ("center", "cube", "sphere"):
         np.testing.assert_array_equal(clouds.normalize(flat, how), 0)
+    np.testing.assert_array_equal(clouds.normalize(flat, "unit_cube"), 0.5)
+
+
+def test_the_unit_cube_is_the_cube_moved():
+    unit = clouds.normalize(POINTS, "unit_cube")
+    np.testing.assert_allclose(unit, (clouds.normalize(POINTS, "cube") + 1) / 2, atol=1e-6)
+    np.testing.assert_allclose(unit.mean(1), 0.5, atol=1e-5)
+    assert unit.min() >= 0 and unit.max() <= 1
+
+
+@pytest.mark.parametrize("how", clouds.NORMALIZATIONS)
+def test_normals_turn_and_do_nothing_else(how):
+    with_normals = np.concatenate([POINTS, clouds.normalize(POINTS, "sphere")], -1)
+    still = PointAugmentation(normalize_before="center", scale=(0.5, 2.0), translation=0.3, jitter=0.1, normalize=how)
+    out = still.apply(with_normals, IDS, 3)
+    np.testing.assert_array_equal(out[..., 3:], with_normals[..., 3:])
+    np.testing.assert_array_equal(out[..., :3], still.apply(POINTS, IDS, 3))
+    turned = PointAugmentation(rotation=180.0).apply(with_normals, IDS, 3)
+    np.testing.assert_array_equal(turned[..., :3], PointAugmentation(rotation=180.0).apply(POINTS, IDS, 3))
+    np.testing.assert_array_equal(
+        turned[..., 3:], PointAugmentation(rotation=180.0).apply(with_normals[..., 3:], IDS, 3)
+    )
+    matrices = clouds.rotations(randomness.keys(0, "turn", IDS))
+    np.testing.assert_array_equal(clouds.rotate(with_normals, matrices)[..., :3], clouds.rotate(POINTS, matrices))
 
 
 def test_everything_off_changes_nothing():
@@ -142,7 +166,7 @@ def test_random_subset():
 
 def test_wrong_fields_are_named_together():
     with pytest.raises(
-        ConfigError, match=r"normalize='box'.* none, center, cube, sphere.*scale=\(2.0, 1.0\).*jitter=-1"
+        ConfigError, match=r"normalize='box'.* none, center, cube, sphere, unit_cube.*scale=\(2.0, 1.0\).*jitter=-1"
     ):
         PointAugmentation(normalize="box", scale=(2.0, 1.0), jitter=-1.0)
     with pytest.raises(ConfigError, match="up_axis='w'"):

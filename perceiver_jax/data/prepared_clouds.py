@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clouds as a TFDS data set in array_record files, written and read without TensorFlow.
+
+Importing this module imports TFDS: do it where a set is prepared or read. Which folder is for `prepared`.
+"""
+
+import contextlib
+import io
+import pathlib
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+import trimesh
+
+from perceiver_jax.data import randomness
+from perceiver_jax.data.cloud_files import read_off, read_pcd, read_ply, read_text
+from perceiver_jax.data.layouts import Layout
+from perceiver_jax.data.modelnet_hdf5 import Clouds
+from perceiver_jax.errors import ConfigError
+
+READ_AT_ONCE = 256  # records
+
+
+class PreparedClouds(tfds.core.GeneratorBasedBuilder):
+    """The builder; `problem` holds the error that ended it, which TFDS would wrap."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    name = "prepared_clouds"
+    pkg_dir_path = pathlib.Path(__file__).parent
+
+    def __init__(self, layout: Layout, num_points: int, normals: bool, sample_seed: int, folder: pathlib.Path):
+        self.layout, self.num_points, self.normals, self.sample_seed = layout, num_points, normals, sample_seed
+        self.problem: ConfigError | None = None
+        super().__init__(data_dir=str(folder), file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        shape = (self.num_points, 6 if self.normals else 3)
+        features = {
+            "points": tfds.features.Tensor(shape=shape, dtype=np.float32),
+            "label": tfds.features.ClassLabel(names=list(self.layout.class_names)),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"Point clouds from {self.layout.form} files.",
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {split: self._generate_examples(split) for split in self.layout.files}
+
+    def _generate_examples(self, split: str):
+        for index, (name, label) in enumerate(self.layout.files[split]):
+            try:
+                points = sample(self.layout, name, self.num_points, self.normals, self.sample_seed)
+            except ConfigError as error:
+                self.problem = error
+                raise
+            yield index, {"points": points, "label": label}
+
+
+def write(layout: Layout, folder: pathlib.Path, *, num_points: int, normals: bool, sample_seed: int) -> None:
+    """Prepares a set in an empty folder.
+
+    Raises:
+        ConfigError: a file of the set is broken.
+    """
+    tfds.disable_progress_bar()
+    builder = PreparedClouds(layout, num_points, normals, sample_seed, folder)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download; there is none
+            builder.download_and_prepare()
+    except Exception:
+        if builder.problem is not None:
+            raise builder.problem from None
+        raise
+
+
+def read(folder: pathlib.Path) -> tuple[tuple[str, ...], dict[str, Clouds]]:
+    """Class names and splits of a prepared set, into memory through Grain.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    try:
+        builder = tfds.builder_from_directory(str(folder / PreparedClouds.name / str(PreparedClouds.VERSION)))
+        splits = {split: _read_split(builder.as_data_source(split=split)) for split in builder.info.splits}
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{folder}: the prepared set is damaged ({reason}). Delete it and run again.") from error
+    return tuple(builder.info.features["label"].names), splits
+
+
+def sample(layout: Layout, name: str, num_points: int, normals: bool, sample_seed: int) -> np.ndarray:
+    """(num_points, 3 or 6) float32 of one file: of text the first points, which are in a random order already; of
+    .pcd and .ply a random subset, of .off points spread uniformly over the surface, both by a seed of this file's name.
+
+    Raises:
+        ConfigError: the file is broken, has too few points or no surface.
+    """
+    file = layout.folder / name
+    seed = int(randomness.keys(sample_seed, f"sample {name}", np.zeros(1, np.int64))[0])
+    try:
+        if layout.form == "off":
+            return _surface(file, num_points, normals, seed)
+        if layout.form == "text":
+            points = read_text(file, num_points, normals)
+        else:
+            points = {"pcd": read_pcd, "ply": read_ply}[layout.form](file, normals)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror}). Unpack the set again.") from error
+    if len(points) < num_points:
+        raise ConfigError(
+            f"{file}: has {len(points)} points: expected at least {num_points}. "
+            f"Set --config.data.num_points={len(points)} or less, and so stored_points, where it is set."
+        )
+    if layout.form != "text" and len(points) > num_points:
+        points = points[np.random.default_rng(seed).permutation(len(points))[:num_points]]
+    return points
+
+
+def _surface(file: pathlib.Path, num_points: int, normals: bool, seed: int) -> np.ndarray:
+    mesh = read_off(file)
+    surface = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    if not surface.area > 0:
+        raise ConfigError(f"{file}: its {len(mesh.faces)} faces have no area: expected a surface. Fetch it again.")
+    points, faces = trimesh.sample.sample_surface(surface, num_points, seed=seed)[:2]
+    points = np.asarray(points, np.float32)
+    return np.concatenate([points, _normals(mesh.vertices[mesh.faces[faces]])], 1) if normals else points
+
+
+def _normals(corners: np.ndarray) -> np.ndarray:
+    """Unit normals of triangles (n, 3, 3), by the order of their corners."""
+    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return (normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-30)).astype(np.float32)
+
+
+def _read_split(source) -> Clouds:
+    batches = grain.MapDataset.source(source).batch(READ_AT_ONCE)
+    parts = [batches[i] for i in range(len(batches))]
+    points, label = (np.concatenate([part[name] for part in parts]) for name in ("points", "label"))
+    return Clouds(points, label.astype(np.int32))
