@@ -33,7 +33,7 @@ train: $(STAMP)  ## train CONFIG into WORKDIR; the same command resumes
 	@$(PY) -m perceiver_jax.main --config=$(CONFIG) --workdir=$(WORKDIR) $(ARGS)
 
 test: lint  ## ruff and the whole test suite
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 setup: $(TEST_STAMP)  ## only the set-up of the two above
 

@@ -15,10 +15,10 @@ def get_config(variants: str = "") -> ConfigDict:
     """16 latents x 64 on clouds of 128 points; variant `tiny` checks everything in half a minute."""
     config = default()
     config.batch_size = 64
-    config.num_steps = 2200
+    config.num_steps = 2000
     config.log_every_steps = 200
     config.evaluation.every_epochs = config.checkpoint.every_epochs = 0.5  # 512 steps
-    config.data = section("data", "solids", num_points=128, variation=0.1, noise=0.01)
+    config.data = section("data", "solids", num_points=128, variation=0.15, noise=0.01)
     config.task = section("task", "classification")
     positions = section("positions", "fourier", fourier_bands=8, max_resolution=16.0)
     config.model = section(

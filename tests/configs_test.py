@@ -21,14 +21,17 @@ VARIANTS = {
     "solids": ["", "tiny"],
     "modelnet40": ["", "paper", "modelnet10", "tiny"],
 }
-PARAMETERS = {"modelnet40": {"": 40, "paper": 40}}
+
+
+def load_module(file):
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def load(name, variants=""):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(variants)
+    return load_module(ROOT / "configs" / f"{name}.py").get_config(variants)
 
 
 CASES = [(name, variant) for name, variants in VARIANTS.items() for variant in variants]
@@ -94,7 +97,7 @@ def test_short_and_documented(name, variant):
     file = ROOT / "configs" / f"{name}.py"
     assert len(file.read_text().splitlines()) <= 110
     assert f"--config=configs/{name}.py" in file.read_text()
-    assert inspect.getdoc(importlib.util.spec_from_file_location(name, file).loader.load_module().get_config)
+    assert inspect.getdoc(load_module(file).get_config)
 
 
 def test_combined_variants_apply_in_order():

@@ -117,7 +117,7 @@ def _cylinder(p: np.ndarray) -> np.ndarray:
 
 
 def _cone(p: np.ndarray) -> np.ndarray:
-    return _polyline(len(p), (0, 0), (1, 0), (0, _between(p, 0, 1.2, 2.6)))
+    return _polyline(len(p), (0, 0), (1, 0), (0, _between(p, 0, 1.8, 3.0)))
 
 
 def _hourglass(p: np.ndarray) -> np.ndarray:
@@ -225,7 +225,7 @@ REVOLVED: dict[str, Build] = {
 }
 POLYHEDRA: dict[str, Build] = {
     "tetrahedron": _tall(TETRAHEDRON, 1.2, 1.7),
-    "pyramid": _tall(PYRAMID, 0.9, 1.9),
+    "pyramid": _tall(PYRAMID, 0.6, 1.4),
     "octahedron": _tall(OCTAHEDRON, 0.8, 1.5),
     "prism": _tall(PRISM, 0.6, 1.6),
     "box": _box,

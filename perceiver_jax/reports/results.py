@@ -68,5 +68,6 @@ def print_perturbations(perturb: dict[str, Any], units: dict[str, str]) -> None:
     table = Table("perturbation", "strength: accuracy", box=SIMPLE_HEAD)
     for kind, scores in perturb["accuracy"].items():
         cells = [f"{strength}{units.get(kind, '')}: {100 * value:.2f} %" for strength, value in scores.items()]
+        cells = [cell.replace(" ", "\u00a0") for cell in cells]  # a line breaks between strengths only
         table.add_row(kind, "   ".join(cells))
     console.print(table)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks run end to end, and the plain peer computes what our model computes, by another way."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import measure, step_time
+from benchmarks.inputs import RandomArrays, on_available_data
+from benchmarks.plain_perceiver import plain_model
+from perceiver_jax import experiment
+from perceiver_jax.config import section, to_dict
+from perceiver_jax.data.spec import ArraySpec, Spec
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.registry import build
+
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = ("--config=configs/solids.py:tiny", "--batch_size=4", "--rounds=2", "--seconds=0.02")
+NOWHERE = "nowhere/modelnet40_ply_hdf5_2048"
+
+
+def run_benchmark(name, *args):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", f"benchmarks.{name}", *args]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def model_of(**fields):
+    positions = section("positions", "fourier", fourier_bands=3, max_resolution=8.0)
+    adapter = section("adapter", "points", positions=positions)
+    config = section("model", "perceiver", adapter=adapter, num_latents=5, latent_dim=16, **fields)
+    arrays = {"points": ArraySpec((12, 3), "float32"), "label": ArraySpec((), "int32")}
+    return build("model", to_dict(config), spec=Spec(arrays, class_names=("a", "b", "c")))
+
+
+def plain_params(params):
+    """Our parameters in the plain model's places."""
+    encoder, plain = params["encoder"], {"head": params["head"], "latents": params["encoder"]["latents"]}
+    for name, ours in encoder.items():
+        kind, _, number = name.rpartition("_")
+        if kind == "cross_attends":
+            parts = {"query": ours["attention"]["query"], "out": ours["attention"]["out"]}
+            parts |= {which: ours["inputs"][which] for which in ("key", "value")}
+            plain[f"cross_{number}"] = plain_layer(ours, parts, heads=3) | {"context_norm": ours["inputs"]["norm"]}
+        elif kind == "blocks":
+            stack = ours["layers"]
+            for i in range(len(stack["norm"]["scale"])):
+                layer = jax.tree.map(lambda x, i=i: x[i], stack)
+                plain[f"block_{number}_layer_{i}"] = plain_layer(layer, layer["attention"], heads=4)
+    return plain
+
+
+def plain_layer(ours, attention, heads):
+    def by_head(name, part):
+        kernel, bias = part["kernel"], part["bias"]
+        if name == "out":
+            return {"kernel": kernel.reshape(heads, -1, kernel.shape[-1]), "bias": bias}
+        return {"kernel": kernel.reshape(len(kernel), heads, -1), "bias": bias.reshape(heads, -1)}
+
+    attention = {name: by_head(name, part) for name, part in attention.items()}
+    return {"attention": attention, "norm": ours["norm"], "mlp_norm": ours["mlp_norm"], **ours["mlp"]}
+
+
+def test_the_plain_model_computes_the_same():
+    model = model_of(
+        num_cross_attends=2,
+        num_blocks=2,
+        num_self_attends_per_block=2,
+        num_cross_attend_heads=3,
+        num_self_attend_heads=4,
+        share_cross_attends="after_first",
+        share_blocks="after_first",
+    )
+    plain = plain_model(model)
+    points = jax.random.uniform(jax.random.key(0), (2, 12, 3), minval=-1.0)
+    variables = jax.jit(model.init)(jax.random.key(1), points)
+    noisy = jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), variables["params"])
+    translated = plain_params(noisy)
+    expected = jax.eval_shape(plain.init, jax.random.key(2), points)["params"]
+    assert jax.tree.map(np.shape, translated) == jax.tree.map(np.shape, expected)
+    mask = jnp.arange(12) < jnp.array([[12], [7]])
+    ours = jax.jit(model.apply)({"params": noisy}, points, mask)
+    plains = jax.jit(plain.apply)({"params": translated}, points, mask)
+    np.testing.assert_allclose(plains, ours, rtol=2e-4, atol=2e-5)
+    assert np.abs(ours).max() > 0.01
+
+
+@pytest.mark.slow
+def test_step_time(tmp_path):
+    file = tmp_path / "step.json"
+    one = [f"--config.model.{n}=1" for n in ("num_cross_attends", "num_blocks", "num_self_attends_per_block")]
+    model = (*one, "--config.model.dropout_rate=0.1")
+    result = run_benchmark("step_time", *SMALL, *model, "--peer=plain", f"--json={file}")
+    assert result.returncode == 0, result.stderr
+    written = json.loads(file.read_text())
+    assert written["config"]["batch_size"] == 4 and written["config"]["model"]["dropout_rate"] == 0.1
+    assert written["machine"]["command"].startswith("python -m benchmarks.step_time --config=")
+    assert written["machine"]["threads"] >= 1 and written["device"]["platform"] == "cpu"
+    ours, plain = written["implementations"]["ours"], written["implementations"]["plain"]
+    assert ours["parameters"] == plain["parameters"] > 1000
+    assert ours["ours_over_this"] == {"step": 1.0, "forward": 1.0}
+    for it in (ours, plain):
+        assert it["step_ms"]["min"] <= it["step_ms"]["median"] <= it["step_ms"]["max"]
+        assert len(it["forward_ms"]["rounds"]) == 2
+        assert 0.05 < it["compile_s"]["step"] < 120 and 100 < it["peak_memory_mb"]["process"] < 4000
+        rates = [written["gflop_per_step"] / (ms / 1e3) for ms in it["step_ms"]["rounds"]]
+        np.testing.assert_allclose(it["gflops"]["rounds"], rates)
+        assert 0 < it["share_of_gemm_peak"] < 1
+    assert "plain" in result.stdout and "of GEMM peak" in result.stdout
+
+
+def test_data_rate(tmp_path):
+    file = tmp_path / "data.json"
+    result = run_benchmark("data_rate", *SMALL, "--steps=3", f"--json={file}")
+    assert result.returncode == 0, result.stderr
+    written = json.loads(file.read_text())
+    for name in ("source", "pipeline"):
+        batches, examples = written["batches_per_second"][name], written["examples_per_second"][name]
+        np.testing.assert_allclose(examples["rounds"], 4 * np.array(batches["rounds"]))
+    assert 0 <= written["training"]["wait_ms"] < written["training"]["step_ms"]
+    assert "waiting for data" in result.stdout
+
+
+def test_a_missing_modelnet_is_replaced(tmp_path):
+    data = to_dict(section("data", "modelnet", path=NOWHERE, num_points=16, num_evaluation_points=20))
+    config, (note,) = on_available_data({"data": data, "seed": 0}, tmp_path)
+    source = experiment.build_source(config)
+    assert NOWHERE in note and source.spec.arrays["points"].shape == (16, 3) and len(source.spec.class_names) == 40
+    there = {"data": data | {"path": str(tmp_path)}, "seed": 0}
+    assert on_available_data(there, tmp_path / "unused") == (there, [])
+
+
+def test_random_arrays_keep_the_spec():
+    arrays = {
+        "image": ArraySpec((4, 4, 3), "float32"),
+        "mask": ArraySpec((4,), "bool"),
+        "label": ArraySpec((), "int32"),
+    }
+    batch = RandomArrays(like=Spec(arrays, class_names=("a", "b")).to_dict()).batch(64)
+    assert {name: (batch[name].shape, batch[name].dtype.name) for name in arrays} == {
+        name: ((64, *array.shape), array.dtype) for name, array in arrays.items()
+    }
+    assert set(batch["label"]) == {0, 1} and batch["mask"].all() and batch["image"].std() > 0.3
+
+
+def test_wrong_peers_are_named():
+    with pytest.raises(ConfigError, match="--peer=jhax is unknown: expected some of plain, hf"):
+        step_time.check_peers(["jhax"])
+    with pytest.raises(
+        ConfigError, match=r'no_such_package not installed.*pip install -c requirements.txt ".\[bench\]"'
+    ):
+        measure.require("bench", "json", "no_such_package")
+    ours = {"parameters": 1000, "device": {"platform": "cpu"}}
+    step_time.check_peer("plain", ours | {"parameters": 1001}, ours)
+    with pytest.raises(ConfigError, match="has 1,003 parameters, ours 1,000"):
+        step_time.check_peer("plain", ours | {"parameters": 1003}, ours)
+    with pytest.raises(ConfigError, match="--peer=hf runs on gpu, ours on cpu"):
+        step_time.check_peer("hf", ours | {"device": {"platform": "gpu"}}, ours)
+
+
+def test_every_round_begins_with_another():
+    calls = []
+    bursts = {(name, "step"): lambda count, name=name: calls.append((name, count)) or 0.5 for name in "abc"}
+    times = measure.interleave(bursts, rounds=3, seconds=1.0)
+    measured = [call for call in calls if call[1] == 2]  # 1 s of calls of 0.5 s
+    assert [name for name, _ in measured] == list("abcbcacab")
+    assert times == {name: {"step": [0.5] * 3} for name in "abc"}
+    assert measure.ratio([1.0, 2.0, 9.0], [2.0, 4.0, 9.0]) == 0.5
+
+
+def test_a_worker_tells_its_errors():
+    with measure.Worker("it", "benchmarks.not_there:X") as worker, pytest.raises(RuntimeError, match="it: No module"):
+        worker.call("burst", "step", 1)
+    with measure.Worker("it", "os:_exit", 9) as worker, pytest.raises(RuntimeError, match="died with exit code 9"):
+        worker.call("anything")
