@@ -64,7 +64,11 @@ def paper(config: ConfigDict) -> None:
 
 
 def modelnet10(config: ConfigDict) -> None:
-    """32 latents x 128 on 512 points, another 512 of the 1,024 each epoch; evaluated on all of them. Two cores."""
+    """32 latents x 128 on 512 points, another 512 of the 1,024 each epoch; evaluated on all of them.
+
+    Aim: 90.5 % on two cores in 10 minutes a seed. Measured on two cores, seeds 0, 1, 2: 91.30, 91.30, 91.63 % on test
+    (mean 91.41, standard deviation 0.19), best checkpoint by validation; 9 min 16 s and 1.2 GB each.
+    """
     config.batch_size = 32
     config.num_epochs = 28.0
     config.log_every_steps = 112

@@ -5,7 +5,8 @@ The first thing to run: no download, about 90 s on two cores.
 
     python -m perceiver_jax.main --config=configs/solids.py --workdir=runs/solids
 
-Aim: 95 % test accuracy. MEASURED
+Aim: 95 % test accuracy. Measured on two cores, seeds 0, 1, 2: 96.68, 95.70, 96.29 % (mean 96.22, standard deviation
+0.49); 1 min 32 s and 0.9 GB each.
 """
 
 from perceiver_jax.config import ConfigDict, default, section, vary

@@ -55,7 +55,7 @@ def test_clouds_fill_the_unit_cube():
 def test_variation_and_noise():
     def extents(**options):
         """Singular values of each cone: its proportions, however it is turned."""
-        solids = Solids(num_points=512, **options)
+        solids = Solids(num_points=1024, **options)
         cones = np.flatnonzero(solids.labels("test") == solids.spec.class_names.index("cone"))[:30]
         values = np.linalg.svd(solids.load("test", cones, None)["points"], compute_uv=False)
         return values / values[:, :1]

@@ -34,7 +34,7 @@ config.data = c.section("data", "solids", num_points=32, num_train=64, num_valid
 config.task = c.section("task", "classification")
 positions = c.section("positions", "fourier", fourier_bands=4, max_resolution=8.0)
 config.model = c.section("model", "perceiver", adapter=c.section("adapter", "points", positions=positions),
-    num_latents=8, latent_dim=128, num_cross_attends=1, num_self_attends_per_block=2,
+    num_latents=8, latent_dim=128, num_cross_attends=1, num_self_attends_per_block=1,
     num_self_attend_heads=4, dropout_rate=0.1)
 config.optimizer = c.section("optimizer", "lamb", learning_rate=3e-3, weight_decay=0.1, clip_norm=1.0)
 config.schedule = c.section("schedule", "constant")
