@@ -112,10 +112,17 @@ class Projection(nn.Module):
 
 
 class KeysValues(NamedTuple):
-    """Projected inputs of a cross-attention, shared by every stage that attends with the same weights."""
+    """Projected inputs of a cross-attention, shared by every stage that attends with the same weights.
 
-    key: Float[Array, "batch length heads dim"]
-    value: Float[Array, "batch length heads dim"]
+    In the layout of chunked attention, which long inputs take; `as_heads` gives `attend`'s.
+    """
+
+    key: Float[Array, "batch heads dim length"]
+    value: Float[Array, "batch heads dim length"]
+
+    def as_heads(self) -> tuple[Float[Array, "batch length heads dim"], Float[Array, "batch length heads dim"]]:
+        """For `attend`; where that transposes back, XLA drops both."""
+        return self.key.transpose(0, 3, 1, 2), self.value.transpose(0, 3, 1, 2)
 
 
 class InputProjection(nn.Module):
@@ -140,8 +147,23 @@ class InputProjection(nn.Module):
     def _project(self, normalized: Array, name: str, width: int, scale: Array, offset: Array) -> Array:
         kernel, bias = Projection(width, name=name)(normalized.shape[-1])
         folded, bias = scale[:, None] * kernel, offset @ kernel + bias
-        projected = normalized.astype(self.dtype) @ folded.astype(self.dtype) + bias.astype(self.dtype)
-        return split_heads(projected, self.num_heads)
+        projected = transposed_product(normalized.astype(self.dtype), folded.astype(self.dtype))
+        projected = projected + bias.astype(self.dtype)[:, None]
+        return projected.reshape(projected.shape[0], self.num_heads, -1, projected.shape[-1])
+
+
+def transposed_product(
+    inputs: Float[Array, "batch length channels"], kernel: Float[Array, "channels features"]
+) -> Float[Array, "batch features length"]:
+    """(inputs @ kernel) transposed; one product for each example where that saves moving the result.
+
+    On CPU moving the features of a long input costs as much as half the product; copies of the kernel, one for each
+    example, are smaller. GPU and TPU write the one large product in either layout.
+    """
+    if jax.default_backend() == "cpu" and inputs.shape[1] >= kernel.shape[1]:
+        kernels = jnp.broadcast_to(kernel.T, (inputs.shape[0], *kernel.T.shape))
+        return jnp.einsum("bfc,blc->bfl", kernels, inputs)
+    return (inputs @ kernel).swapaxes(1, 2)
 
 
 class NormParameters(nn.Module):
@@ -167,10 +189,10 @@ class CrossAttention(nn.Module):
         inputs: KeysValues,
         mask: Bool[Array, "batch length"] | None = None,
     ) -> Float[Array, "batch num_latents latent_dim"]:
-        heads, dim = inputs.key.shape[-2:]
+        heads, dim = inputs.key.shape[1:3]
         query = nn.Dense(heads * dim, dtype=self.dtype, name="query")(latents)
         query = split_heads(query, heads)
-        attended = attend(query, *inputs, mask, path=self.attention_path, chunk_size=self.chunk_size)
+        attended = attend(query, *inputs.as_heads(), mask, path=self.attention_path, chunk_size=self.chunk_size)
         return nn.Dense(latents.shape[-1], dtype=self.dtype, name="out")(merge_heads(attended))
 
 

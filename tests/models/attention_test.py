@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perceiver_jax.models.attention import MLP, SelfAttention, attend, attention_weights, resolve_path
+from perceiver_jax.models.attention import (
+    MLP,
+    SelfAttention,
+    attend,
+    attention_weights,
+    resolve_path,
+    transposed_product,
+)
 
 PATHS = ("dense", "fused", "chunked")
 
@@ -166,3 +173,13 @@ def test_exact_gelu_is_another_function():
     params = MLP().init(jax.random.key(0), inputs)
     difference = jnp.abs(MLP().apply(params, inputs) - MLP(exact_gelu=True).apply(params, inputs)).max()
     assert 1e-6 < difference < 1e-2
+
+
+@pytest.mark.parametrize("length", [3, 6])
+def test_transposed_product_is_one(length):
+    """Shorter and longer than there are features: one large product, or one for each example."""
+    inputs, kernel = jax.random.normal(jax.random.key(0), (2, length, 4)), jax.random.normal(jax.random.key(1), (4, 5))
+    np.testing.assert_allclose(transposed_product(inputs, kernel), (inputs @ kernel).swapaxes(1, 2), atol=1e-6)
+    gradients = jax.grad(lambda *arrays: (transposed_product(*arrays) ** 2).sum(), argnums=(0, 1))(inputs, kernel)
+    expected = jax.grad(lambda *arrays: ((arrays[0] @ arrays[1]) ** 2).sum(), argnums=(0, 1))(inputs, kernel)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), gradients, expected)

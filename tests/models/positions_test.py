@@ -11,6 +11,7 @@ from perceiver_jax.models.positions import (
     LearnedPositions,
     fourier_features,
     grid_positions,
+    sin_cos_pi,
 )
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "fourier_features.npz"
@@ -80,3 +81,12 @@ def test_learned_positions_start_truncated_normal():
     table = LearnedPositions(500, 64).init(jax.random.key(0), jnp.zeros((500, 1)))["params"]["table"]
     assert abs(float(table.std()) - 0.0176) < 2e-4  # 0.02 cut at two standard deviations
     assert float(jnp.abs(table).max()) <= 0.04
+
+
+def test_sine_and_cosine_are_exact_for_any_number_of_turns():
+    half_turns = np.random.default_rng(0).uniform(-1200, 1200, 4001).astype(np.float32)
+    half_turns[:5] = 0, 0.5, -0.5, 1, -1199.5
+    expected = np.sin(np.pi * half_turns.astype(np.float64)), np.cos(np.pi * half_turns.astype(np.float64))
+    np.testing.assert_allclose(jax.jit(sin_cos_pi)(half_turns), expected, rtol=0, atol=2.5e-7)
+    slope = jax.vmap(jax.grad(lambda x: sin_cos_pi(x)[0]))(half_turns)
+    np.testing.assert_allclose(slope, np.pi * expected[1], rtol=0, atol=1e-5)
