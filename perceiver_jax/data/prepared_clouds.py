@@ -14,9 +14,12 @@ import tensorflow_datasets as tfds
 import trimesh
 
 from perceiver_jax.data import randomness
-from perceiver_jax.data.cloud_files import read_off, read_pcd, read_ply, read_text
+from perceiver_jax.data.cloud_text import read_text
 from perceiver_jax.data.layouts import Layout
 from perceiver_jax.data.modelnet_hdf5 import Clouds
+from perceiver_jax.data.off import read_off
+from perceiver_jax.data.pcd import read_pcd
+from perceiver_jax.data.ply import read_ply
 from perceiver_jax.errors import ConfigError
 
 READ_AT_ONCE = 256  # records
