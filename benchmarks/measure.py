@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.invocation import command
 
 SETTLE = 0.1
 """Seconds between bursts, in which the threads of the last one come to rest."""
@@ -157,10 +158,7 @@ def require(extra: str, *packages: str) -> None:
 
 def machine() -> dict[str, Any]:
     """Command, CPU, threads, load (a busy machine measures itself), Python and commit."""
-    from perceiver_jax.training.record import (
-        command,
-        git_version,
-    )  # with JAX, and a command starts itself anew before that
+    from perceiver_jax.training.record import git_version  # with JAX, and a command starts itself anew before that
 
     info = Path("/proc/cpuinfo")
     model = re.search(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else None

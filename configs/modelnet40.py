@@ -10,6 +10,8 @@ Not measured: the default and `:paper` have not been trained to the end.
 
 from perceiver_jax.config import ConfigDict, default, section, vary
 
+MODELNET10 = "http://3dvision.princeton.edu/projects/2014/3DShapeNets/ModelNet10.zip"  # OFF meshes
+
 
 def get_config(variants: str = "") -> ConfigDict:
     """128 latents x 512, 2 cross-attends, LAMB; variants: `paper`, `modelnet10`, `tiny`."""
@@ -73,7 +75,8 @@ def modelnet10(config: ConfigDict) -> None:
     config.num_epochs = 28.0
     config.log_every_steps = 112
     config.evaluation.every_epochs = config.checkpoint.every_epochs = 2.0
-    config.data.update(num_points=512, num_evaluation_points=1024, resample=True, up_axis="z")
+    config.data.update(path="data/ModelNet10", address=MODELNET10, up_axis="z")
+    config.data.update(num_points=512, num_evaluation_points=1024, resample=True)
     config.data.update(normalize_before="sphere", normalize="none", jitter=0.01, rotation=15.0)
     config.data.update(scale=(0.8, 1.25), scale_per_point=False, scale_per_axis=True)
     config.model.adapter.positions.update(fourier_bands=16, max_resolution=32.0)

@@ -61,11 +61,12 @@ def _draw(source) -> Path:
     count = source.num_examples("train")
     ids = np.linspace(0, count - 1, min(NUM_SAMPLES.value, count)).astype(np.int64)
     batch = source.load("train", ids, 0)
+    points = batch["points"][..., :3]
     titles = [source.spec.class_names[label] for label in batch["label"]]
     folder = Path(OUTPUT_DIR.value)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(contact_sheet(batch["points"], titles)).save(folder / "samples.png")
+        Image.fromarray(contact_sheet(points, titles, up_axis=source.up_axis)).save(folder / "samples.png")
     except OSError as error:
         raise ConfigError(
             f"{folder} cannot be written ({error.strerror}). Choose another with --output_dir."

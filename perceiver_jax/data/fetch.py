@@ -15,6 +15,7 @@ import zipfile
 from perceiver_jax.data.layouts import find_folder
 from perceiver_jax.data.prepared import key, locked, prepare
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.invocation import own_command
 
 LOG = logging.getLogger(__name__)
 COMMAND = "python -m perceiver_jax.main --config=configs/modelnet40.py --config.data.path={path}"
@@ -139,9 +140,8 @@ def _fetched(path: pathlib.Path, address: str, official: str) -> pathlib.Path:
             return download(address, path)
         except OSError as error:
             problem += f", and the download failed ({' '.join(str(error).split())})"
-    raise ConfigError(
-        f"{path}: {problem}. Fetch {address or official} , unpack it into {path} and run: {COMMAND.format(path=path)}"
-    )
+    again = own_command() or COMMAND.format(path=path)
+    raise ConfigError(f"{path}: {problem}. Fetch {address or official} , unpack it into {path} and run: {again}")
 
 
 def _archive_key(archive: pathlib.Path) -> str:

@@ -4,7 +4,8 @@
 - HDF5 (`modelnet40_ply_hdf5_2048`), read by `modelnet_hdf5`;
 - text (`modelnet40_normal_resampled`): CLASS/CLASS_0001.txt, modelnet40_shape_names.txt, modelnet40_train.txt and
   modelnet40_test.txt, or the same lists for modelnet10;
-- .off meshes, .pcd or .ply clouds: CLASS/train/*.off and CLASS/test/*.off, or CLASS/*.off without a split.
+- .off meshes, .pcd or .ply clouds: CLASS/train/*.off and CLASS/test/*.off, or train/CLASS/*.off and test/CLASS/*.off,
+  or CLASS/*.off without a split.
 """
 
 import dataclasses
@@ -62,7 +63,7 @@ def form(folder: pathlib.Path) -> str:
     for suffix in SUFFIXES:
         if any(folder.glob(f"*/*{suffix}")) and not all(p.name in SPLITS for p in _folders(folder)):
             return suffix[1:]
-        if any(folder.glob(f"*/train/*{suffix}")):
+        if any(folder.glob(f"*/train/*{suffix}")) or any(folder.glob(f"train/*/*{suffix}")):
             return suffix[1:]
     return ""
 
@@ -112,18 +113,21 @@ def _listed(folder: pathlib.Path, listing: str, class_names: tuple[str, ...]):
 
 
 def _class_folders(folder: pathlib.Path, form: str) -> Layout:
-    """Classes by name; a set has a split of its own if any class has a folder train."""
-    classes = [inner for inner in _folders(folder) if any(inner.rglob(f"*.{form}"))]
-    split = any((inner / "train").is_dir() for inner in classes)
-    files = {
-        part: tuple(
-            (file.relative_to(folder).as_posix(), label)
-            for label, inner in enumerate(classes)
-            for file in sorted((inner / part if split else inner).glob(f"[!.]*.{form}"))
-        )
-        for part in (SPLITS if split else SPLITS[:1])
-    }
-    return Layout(form, folder, tuple(inner.name for inner in classes), files)
+    """Classes by name; a set has a split of its own if there is a folder train, above the classes or in any of them."""
+    above = any((folder / "train").glob(f"*/*.{form}"))
+    parents = [folder / part for part in SPLITS if (folder / part).is_dir()] if above else [folder]
+    classes = sorted({inner.name for parent in parents for inner in _folders(parent) if any(inner.rglob(f"*.{form}"))})
+    split = above or any((folder / name / "train").is_dir() for name in classes)
+
+    def files(part: str):
+        for label, name in enumerate(classes):
+            inner = folder / part / name if above else folder / name / (part if split else "")
+            for file in sorted(inner.glob(f"[!.]*.{form}")):
+                yield file.relative_to(folder).as_posix(), label
+
+    return Layout(
+        form, folder, tuple(classes), {part: tuple(files(part)) for part in (SPLITS if split else SPLITS[:1])}
+    )
 
 
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:

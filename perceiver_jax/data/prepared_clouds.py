@@ -6,6 +6,7 @@ Importing this module imports TFDS: do it where a set is prepared or read. Which
 
 import contextlib
 import io
+import logging
 import pathlib
 
 import grain
@@ -22,7 +23,9 @@ from perceiver_jax.data.pcd import read_pcd
 from perceiver_jax.data.ply import read_ply
 from perceiver_jax.errors import ConfigError
 
+LOG = logging.getLogger(__name__)
 READ_AT_ONCE = 256  # records
+TOLD_EVERY = 1000  # files that were prepared
 
 
 class PreparedClouds(tfds.core.GeneratorBasedBuilder):
@@ -62,6 +65,8 @@ class PreparedClouds(tfds.core.GeneratorBasedBuilder):
                 self.problem = error
                 raise
             yield index, {"points": points, "label": label}
+            if not (index + 1) % TOLD_EVERY:
+                LOG.info("%s: %s of %s files prepared", split, f"{index + 1:,}", f"{len(self.layout.files[split]):,}")
 
 
 def write(layout: Layout, folder: pathlib.Path, *, num_points: int, normals: bool, sample_seed: int) -> None:

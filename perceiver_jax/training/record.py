@@ -4,9 +4,7 @@
 import importlib.metadata
 import os
 import platform
-import shlex
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from perceiver_jax.invocation import command
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.state import TrainState
 
@@ -46,13 +45,6 @@ def run_record(training: Training, state: TrainState) -> dict[str, Any]:
         "num_parameters": num_parameters(state.params),
         "parameters": parameter_table(state.params),
     }
-
-
-def command() -> str:
-    """The command line that starts this run again."""
-    if sys.orig_argv[1:2] == ["-m"]:
-        return shlex.join(["python", *sys.orig_argv[1:]])
-    return shlex.join(sys.argv)
 
 
 def git_version(folder: Path) -> str:

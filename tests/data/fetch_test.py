@@ -3,6 +3,7 @@
 
 import functools
 import http.server
+import sys
 import threading
 import time
 import zipfile
@@ -44,7 +45,7 @@ def source(path, num_points, **options):
     return ModelNet(path=str(path), num_points=num_points, **{"download": False, **options})
 
 
-@pytest.mark.parametrize("form", ["hdf5", "text", "off"])
+@pytest.mark.parametrize("form", ["hdf5", "text", "off", "pcd", "ply"])
 def test_an_archive_is_as_good_as_its_folder(tmp_path, write_set, modelnet_folder, form):
     folder = modelnet_folder / "modelnet40_ply_hdf5_2048"
     folder = folder if form == "hdf5" else write_set(form, tmp_path / "set")
@@ -108,6 +109,12 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path, server):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match=r"no ModelNet files here \(expected HDF5 files, .*notes.txt"):
         source(tmp_path, 10, download=True, address=f"{server[1]}/set.zip").labels("train")
+
+
+def test_the_command_to_run_again_is_the_one_that_was_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "perceiver_jax.evaluate", "--workdir=runs/a b"])
+    with pytest.raises(ConfigError, match="and run: python -m perceiver_jax.evaluate '--workdir=runs/a b'$"):
+        source(tmp_path / "data", 10).labels("train")
 
 
 def test_the_official_address_is_named_where_nothing_is_downloaded(tmp_path):

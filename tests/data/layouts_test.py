@@ -24,6 +24,25 @@ def test_each_form_is_recognised_in_its_folder_and_the_one_above(tmp_path, write
     )
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_splits_above_the_classes(tmp_path, write_set, whole):
+    folder = tmp_path / "set"
+    for part in ("train", "test") if whole else ("train",):
+        write_set("ply", folder / part)
+    (folder / "train" / "sofa").mkdir()
+    (folder / "train" / "sofa" / "sofa_0001.ply").write_text("x")
+    assert find_folder(tmp_path) == folder and form(folder) == "ply"
+    if not whole:
+        with pytest.raises(ConfigError, match="the test split is empty"):
+            read_layout(folder, "ply")
+        return
+    layout = read_layout(folder, "ply")
+    assert layout.class_names == ("chair", "desk", "lamp", "sofa")
+    assert {part: len(files) for part, files in layout.files.items()} == {"train": 16, "test": 15}
+    assert ("train/sofa/sofa_0001.ply", 3) in layout.files["train"]
+    assert layout.files["test"][5] == ("test/desk/desk_0000.ply", 1)
+
+
 def test_hdf5_is_recognised(modelnet_folder):
     assert form(modelnet_folder / "modelnet40_ply_hdf5_2048") == "hdf5"
 

@@ -3,13 +3,11 @@
 
 import json
 import subprocess
-import sys
 
 import numpy as np
 
 from perceiver_jax.experiment import abstract_training_state
 from perceiver_jax.training.record import (
-    command,
     git_version,
     num_parameters,
     parameter_table,
@@ -49,8 +47,3 @@ def test_commit_and_changes_of_the_checkout(tmp_path):
     assert len(commit) == 40
     (tmp_path / "file").write_text("2")
     assert git_version(tmp_path) == f"{commit}-dirty"
-
-
-def test_command_can_be_pasted(monkeypatch):
-    monkeypatch.setattr(sys, "orig_argv", ["/x/python", "-m", "perceiver_jax.main", "--config=a b.py"])
-    assert command() == "python -m perceiver_jax.main '--config=a b.py'"

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""check_data on files: counts, ranges and an upright picture."""
+
+import numpy as np
+from PIL import Image
+
+CLASSES = ("cone", "funnel")
+
+
+def write_cones(folder):
+    """Text clouds with normals of cones that stand on their base, y upwards as the official files have it."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    (folder / "modelnet40_shape_names.txt").write_text("\n".join(CLASSES))
+    for name in CLASSES:
+        (folder / name).mkdir()
+        for number in range(1, 4):
+            height, angle = 1 - np.sqrt(random.uniform(size=2000)), random.uniform(0, 2 * np.pi, 2000)
+            points = [(1 - height) * np.cos(angle), 2 * height, (1 - height) * np.sin(angle)]
+            rows = np.stack([*points, *np.zeros((2, 2000)), np.ones(2000)], 1)
+            np.savetxt(folder / name / f"{name}_{number:04}.txt", rows, fmt="%.4f", delimiter=",")
+    for split, numbers in (("train", (1, 2)), ("test", (3,))):
+        shapes = [f"{name}_{number:04}" for name in CLASSES for number in numbers]
+        (folder / f"modelnet40_{split}.txt").write_text("\n".join(shapes))
+
+
+def test_text_with_normals_is_counted_and_drawn_upright(run_module, tmp_path):
+    write_cones(tmp_path / "set")
+    data = ("--config=configs/modelnet40.py", f"--config.data.path={tmp_path / 'set'}", "--config.data.normals=True")
+    result = run_module("check_data", *data, "--config.data.num_points=2000", f"--output_dir={tmp_path}")
+    assert result.rc == 0, result.stderr
+    assert "train: 4 examples" in result.stdout and "points: (2000, 6) float32" in result.stdout
+    assert "funnel                             2           1" in result.stdout
+    first = np.asarray(Image.open(tmp_path / "samples.png").convert("L"))[40:200, :200] < 250
+    widths = first.sum(1)[first.any(1)]
+    assert widths[-len(widths) // 3 :].mean() > 1.5 * widths[: len(widths) // 3].mean()
