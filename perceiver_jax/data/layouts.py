@@ -38,7 +38,7 @@ class Layout:
 
 
 def find_folder(path: pathlib.Path) -> pathlib.Path | None:
-    """The folder of a set: `path` itself or the only one right below it; None if there is no set.
+    """The folder of a set: `path`, the only set right below it, or one below folders that hold nothing else; or None.
 
     Raises:
         ConfigError: there are several.
@@ -47,10 +47,13 @@ def find_folder(path: pathlib.Path) -> pathlib.Path | None:
         return None
     if form(path):
         return path
-    found = [folder for folder in _folders(path) if form(folder)]
+    inner = _folders(path)
+    found = [folder for folder in inner if form(folder)]
     if len(found) > 1:
         names = ", ".join(folder.name for folder in found)
         raise ConfigError(f"{path}: holds several sets: {names}. Set the path to one of them.")
+    if not found and len(inner) == 1:
+        return find_folder(inner[0])
     return found[0] if found else None
 
 

@@ -22,6 +22,8 @@ from perceiver_jax.errors import ConfigError, Retry
 
 LOG = logging.getLogger(__name__)
 VERSION = 1  # of what is stored; another one is prepared anew
+FULL = (errno.ENOSPC, errno.EDQUOT)
+WRITING = (*FULL, errno.EFBIG, errno.EIO, errno.EROFS)  # what a disk may answer to a library that writes
 
 
 def fingerprint(folder: pathlib.Path, files: list[str], **decides: Any) -> str:
@@ -65,9 +67,12 @@ def prepare(candidates: list[pathlib.Path], name: str, make: Callable[[pathlib.P
                 partial.mkdir()
                 make(partial)
                 os.rename(partial, root / name)
-            except OSError as error:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise _translated(error, root) from error
+            except (OSError, RuntimeError) as error:
+                if not (code := _errno(error)):
+                    raise
+                raise _translated(error, code, root) from error
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)  # of what failed; what is whole has another name
     return root / name
 
 
@@ -105,9 +110,16 @@ def _writable(candidates: list[pathlib.Path]) -> pathlib.Path:
     )
 
 
-def _translated(error: OSError, root: pathlib.Path) -> Exception:
-    reason = error.strerror or str(error)
-    if error.errno == errno.ENOSPC:
+def _errno(error: Exception) -> int | None:
+    """The system's code; array_record only spells it out, in a RuntimeError."""
+    if isinstance(error, OSError):
+        return error.errno or errno.EIO
+    return next((code for code in WRITING if os.strerror(code) in str(error)), None)
+
+
+def _translated(error: Exception, code: int, root: pathlib.Path) -> Exception:
+    reason = getattr(error, "strerror", None) or (str(error) if isinstance(error, OSError) else os.strerror(code))
+    if code in FULL:
         return Retry(f"{root}: {reason}. Make room, or name another folder: --config.data.prepared_path=DIR")
-    where = f", {error.filename}" if error.filename else ""
+    where = f", {error.filename}" if getattr(error, "filename", None) else ""
     return ConfigError(f"preparing into {root} failed ({reason}{where}). Mend it and run the command again.")

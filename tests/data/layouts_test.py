@@ -47,6 +47,13 @@ def test_hdf5_is_recognised(modelnet_folder):
     assert form(modelnet_folder / "modelnet40_ply_hdf5_2048") == "hdf5"
 
 
+def test_below_folders_that_hold_nothing_else(tmp_path, write_set):
+    folder = write_set("off", tmp_path / "archive" / "data" / "set")
+    assert find_folder(tmp_path) == folder
+    (tmp_path / "archive" / "other").mkdir()
+    assert find_folder(tmp_path) is None
+
+
 def test_nothing_and_several(tmp_path, write_set):
     assert find_folder(tmp_path) is None and find_folder(tmp_path / "none") is None
     write_set("pcd", tmp_path / "a"), write_set("ply", tmp_path / "b")

@@ -2,6 +2,7 @@
 """Every form becomes the same kind of set, through TFDS and back, and a broken file is named."""
 
 import pickle
+import resource
 import shutil
 
 import numpy as np
@@ -116,6 +117,18 @@ def test_a_broken_file_is_named_and_mending_it_is_enough(tmp_path, write_set, fo
     assert "\n" not in str(caught.value)
     (folder / file).write_bytes(good)
     assert sum(map(len, (part["label"] for part in content(source(folder)).values()))) == 15
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path, write_set):
+    folder = write_set("text", tmp_path / "set")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+    try:
+        with pytest.raises(ConfigError, match="preparing into .*set.prepared failed .File too large"):
+            content(source(folder))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in (tmp_path / "set.prepared").iterdir()] == [".lock"]
 
 
 def test_a_damaged_prepared_set_is_named(tmp_path, write_set):
