@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from perceiver_jax.data.perturbation import STRENGTHS
+
 TINY = (
     "--config=configs/solids.py:tiny",
     "--config.data.num_train=512",
@@ -181,9 +183,18 @@ def test_evaluate_agrees_with_the_run_and_works_on_a_moved_folder(finished, run_
     got = json.loads((moved / "evaluation" / "results.json").read_text())
     assert got["confusion"] == expected["confusion"]
     assert got["loss"] == pytest.approx(expected["loss"], rel=1e-5)
-    result = run_module("evaluate", f"--workdir={moved}", "--split=validation", f"--checkpoint={STEPS}")
-    assert result.rc == 0 and f"step {STEPS}" in result.stdout
-    assert json.loads((moved / "evaluation" / "results.json").read_text())["split"] == "validation"
+    result = run_module("evaluate", f"--workdir={moved}", "--split=validation", f"--checkpoint={STEPS}", "--perturb")
+    assert result.rc == 0 and f"step {STEPS}" in result.stdout and "dropped_points" in result.stdout
+    got = json.loads((moved / "evaluation" / "results.json").read_text())
+    assert got["split"] == "validation" and got["perturb"]["clean"] == got["accuracy"]
+    scores = got["perturb"]["accuracy"]
+    assert {kind: set(map(float, strengths)) for kind, strengths in scores.items()} == {
+        kind: set(strengths) for kind, strengths in STRENGTHS.items()
+    }
+    assert all(0 <= value <= 1 for strengths in scores.values() for value in strengths.values())
+    for kind in ("translation", "scale"):  # what normalisation takes out
+        np.testing.assert_allclose(list(scores[kind].values()), got["accuracy"], atol=1.01 / 64)
+    assert scores["dropped_points"]["0.9"] != got["accuracy"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.reports.results import print_results, read_results, write_results
+from perceiver_jax.reports.results import print_results, read_results, with_earlier_perturb, write_results
 
 RESULTS = {
     "split": "test",
@@ -24,6 +24,14 @@ def test_newest_results_are_copied_to_the_top(tmp_path):
     assert json.loads(file.read_text()) == RESULTS == read_results(tmp_path, "test", 7)
     assert json.loads((tmp_path / "evaluation" / "results.json").read_text()) == json.loads(other.read_text())
     assert read_results(tmp_path, "test", 8) is None
+
+
+def test_what_was_measured_on_perturbed_data_is_kept(tmp_path):
+    assert with_earlier_perturb(tmp_path, RESULTS) == RESULTS
+    measured = RESULTS | {"perturb": {"clean": 0.98765, "accuracy": {"scale": {"2": 0.5}}}}
+    write_results(tmp_path, measured)
+    assert with_earlier_perturb(tmp_path, RESULTS) == measured
+    assert with_earlier_perturb(tmp_path, RESULTS | {"step": 8}) == RESULTS | {"step": 8}
 
 
 def test_folder_that_cannot_be_written_is_one_clear_line(tmp_path):
