@@ -60,7 +60,10 @@ def wrong_values(config: Section, splits: tuple[str, ...]) -> list[str]:
         rules[f"{name}.mode"] = (config[name]["mode"] in ("min", "max"), "'min' or 'max'")
     problems = [f"{key}={_value(config, key)!r}: expected {what}." for key, (good, what) in rules.items() if not good]
     if evaluation["every_epochs"] > 0 and "validation" not in splits:
-        problems.append(f"evaluation needs a validation split: the data has {', '.join(splits)}.")
+        problems.append(
+            f"evaluation needs a validation split: the data has {', '.join(splits)}. "
+            "Raise config.data.validation_fraction, or set config.evaluation.every_epochs=0."
+        )
     return problems
 
 

@@ -10,6 +10,7 @@ import pytest
 from perceiver_jax import config as configs
 from perceiver_jax import experiment
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.validation import wrong_values
 
 FILE = Path(__file__).resolve().parents[1] / "configs" / "solids.py"
 
@@ -30,6 +31,12 @@ def changed(values, key, value):
         section = section[name]
     section[last] = value
     return values
+
+
+def test_data_without_a_validation_split(values):
+    (problem,) = wrong_values(values, ("train", "test"))
+    assert "has train, test. Raise config.data.validation_fraction, or set config.evaluation.every_epochs=0" in problem
+    assert wrong_values(changed(values, "evaluation.every_epochs", 0.0), ("train", "test")) == []
 
 
 @pytest.mark.parametrize(

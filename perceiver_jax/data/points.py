@@ -39,7 +39,7 @@ class PointAugmentation:
         scale: range of the random factor; one for each cloud, or for each point (`scale_per_point`); one for
             the three axes, or three (`scale_per_axis`).
         rotation: largest random turn about `up_axis` in degrees, either way; 180 is any turn.
-        up_axis: "z" in ModelNet's OFF meshes, "y" in the official HDF5 clouds.
+        up_axis: "z" in ModelNet's OFF meshes, "y" in the official HDF5 and text clouds.
         translation: largest random shift along each axis, either way.
         jitter: standard deviation of noise on each coordinate.
         seed: of the augmentation.
