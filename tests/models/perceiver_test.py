@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.models import blocks as parts
 from perceiver_jax.models import stacked_axes
 from perceiver_jax.models.adapters import ImageAdapter, PointAdapter
+from perceiver_jax.models.blocks import UNROLLED
 from perceiver_jax.models.perceiver import SHARING, Perceiver, PerceiverEncoder, encoder_problems
 from perceiver_jax.models.positions import FourierPositions
 
@@ -205,13 +207,19 @@ def program(**fields):
 
 
 def test_the_program_does_not_grow_with_shared_stages():
-    two, three, eight = (program(num_cross_attends=n, num_blocks=n) for n in (2, 3, 8))
-    assert abs(len(eight) - len(three)) < 100
-    assert eight.count("stablehlo.while") == three.count("stablehlo.while") <= two.count("stablehlo.while") + 1
-    blocks = [program(num_cross_attends=1, num_blocks=n) for n in (2, 8)]
-    assert abs(len(blocks[1]) - len(blocks[0])) < 100
-    apart = [program(num_cross_attends=n, num_blocks=n, share_blocks="none") for n in (3, 8)]
-    assert len(apart[1]) > 1.5 * len(apart[0])
+    stages = [program(num_cross_attends=n, num_blocks=n) for n in (UNROLLED + 2, 2 * UNROLLED + 2)]
+    blocks = [program(num_cross_attends=1, num_blocks=n) for n in (UNROLLED + 1, 2 * UNROLLED + 1)]
+    for few, many in (stages, blocks):
+        assert abs(len(many) - len(few)) < 100
+        assert many.count("stablehlo.while") == few.count("stablehlo.while")
+
+
+def test_repetitions_written_out_equal_a_scan(monkeypatch):
+    model, inputs = encoder(num_cross_attends=3, num_blocks=6), random_inputs()
+    variables = model.init(jax.random.key(0), inputs)
+    written_out = model.apply(variables, inputs)
+    monkeypatch.setattr(parts, "UNROLLED", 1)
+    np.testing.assert_allclose(model.apply(variables, inputs), written_out, rtol=1e-5, atol=1e-5)
 
 
 def only_biases(variables):
