@@ -173,6 +173,56 @@ def test_sigterm_saves_and_exits_75(start_module, run_module, finished, tmp_path
     assert metrics(tmp_path / "run") == metrics(finished[0])
 
 
+def in_session(leader: int) -> dict[int, str]:
+    """Process id -> command line of all that a command has started and that still runs."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, _, _, session = (folder / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(session) == leader and state != "Z":
+                found[int(folder.name)] = (folder / "cmdline").read_text()
+        except OSError:  # it has just ended
+            continue
+    return found
+
+
+def start_with_workers(start_module, workdir):
+    """A run that trains, and its two data workers."""
+    flags = {"pipeline.num_workers": 2, "pipeline.prefetch": 1, "num_epochs": 1e4}
+    flags |= {"checkpoint.every_epochs": 0.0, "evaluation.every_epochs": 0.0}
+    flags = [f"--config.{key}={value}" for key, value in flags.items()]
+    process = start_module("main", *TINY, *flags, f"--workdir={workdir}")
+    for line in process.stdout:
+        if line.startswith("first step"):
+            break
+    workers = [pid for pid, command in in_session(process.pid).items() if "spawn_main" in command]
+    assert len(workers) == 2 and process.poll() is None
+    return process, workers
+
+
+def assert_all_end(leader):
+    deadline = time.monotonic() + 20
+    while (left := in_session(leader)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert left == {}
+
+
+def test_a_killed_data_worker_ends_the_run_and_leaves_no_orphan(start_module, tmp_path):
+    process, workers = start_with_workers(start_module, tmp_path / "run")
+    os.kill(workers[0], signal.SIGKILL)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 75, stderr
+    assert "error: a data worker was killed" in stderr and "Traceback" not in stderr
+    assert_all_end(process.pid)
+
+
+def test_a_killed_run_leaves_no_data_worker(start_module, tmp_path):
+    process, _ = start_with_workers(start_module, tmp_path / "run")
+    os.kill(process.pid, signal.SIGKILL)  # itself alone, not its group
+    process.wait()
+    assert_all_end(process.pid)
+
+
 def test_evaluate_agrees_with_the_run_and_works_on_a_moved_folder(finished, run_module, tmp_path):
     workdir, _ = finished
     moved = tmp_path / "elsewhere"

@@ -22,6 +22,8 @@ from perceiver_jax.data.source import Source
 from perceiver_jax.errors import ConfigError, Retry
 
 Batch = dict[str, np.ndarray]
+KILLED = "terminated unexpectedly"
+"""What Grain says of a worker that is gone without an error of its own."""
 
 
 class Batches(Iterator[Batch]):
@@ -32,7 +34,15 @@ class Batches(Iterator[Batch]):
         self.num_batches = num_batches
 
     def __next__(self) -> Batch:
-        return next(self._iterator)
+        try:
+            return next(self._iterator)
+        except RuntimeError as error:
+            if KILLED not in str(error):
+                raise
+            raise Retry(
+                f"a data worker was killed ({error}); memory may have run out. Run the same command to go on from the "
+                "last checkpoint, with fewer workers if it happens again: --config.pipeline.num_workers=0"
+            ) from error
 
     def close(self) -> None:
         """Stops reading ahead and ends the workers; safe to call twice."""
@@ -127,12 +137,31 @@ def _load(source: Source, split: str, loaded: np.ndarray, ids: np.ndarray, epoch
     where = f"batch {i} of {split!r}, {len(loaded)} examples with ids {loaded.min()}..{loaded.max()}"
     try:
         arrays = source.load(split, loaded, epoch)
-    except (ConfigError, Retry) as error:
-        raise type(error)(f"{error} ({where})") from error
+    except Retry as error:
+        raise Retry(f"{error} ({where})") from error
     except Exception as error:
+        bad, error = _first_bad(source, split, loaded, epoch, error)
+        where += "" if bad is None else f", at example {bad}"
+        if isinstance(error, ConfigError):
+            raise ConfigError(f"{error} ({where})") from error
         raise RuntimeError(f"loading failed: {type(error).__name__}: {error} ({where})") from error
     _check_spec(source, arrays, len(ids), where)
     return {**arrays, "weight": (ids >= 0).astype(np.float32), "id": ids.astype(np.int32)}
+
+
+def _first_bad(source: Source, split: str, ids: np.ndarray, epoch: int | None, error: Exception):
+    """The first of the examples that fails by itself, and its error; (None, `error`) where each one loads.
+
+    Halves are loaded, so that it costs no more than loading the batch again.
+    """
+    if len(ids) == 1:
+        return int(ids[0]), error
+    for part in np.array_split(ids, 2):
+        try:
+            source.load(split, part, epoch)
+        except Exception as failed:
+            return _first_bad(source, split, part, epoch, failed)
+    return None, error
 
 
 def _check_spec(source: Source, arrays: Batch, rows: int, where: str) -> None:

@@ -106,13 +106,13 @@ def test_unknown_split():
 
 
 class Broken:
-    """Fails at example 3, in the way it is told to."""
+    """Fails at the example `bad`, in the way it is told to."""
 
     spec = Spec({"x": ArraySpec((2,), "float32")})
     splits = ("train",)
 
-    def __init__(self, error=None, dtype="float32"):
-        self.error, self.dtype = error, dtype
+    def __init__(self, error=None, dtype="float32", bad=3):
+        self.error, self.dtype, self.bad = error, dtype, bad
 
     def num_examples(self, split):
         return 8
@@ -121,7 +121,7 @@ class Broken:
         return np.zeros(8, np.int32)
 
     def load(self, split, ids, epoch):
-        if self.error and 3 in ids:
+        if self.error and self.bad in ids:
             raise self.error
         return {"x": np.zeros((len(ids), 2), self.dtype)}
 
@@ -132,12 +132,12 @@ class Broken:
         (
             Broken(ConfigError("a.h5: record 3 is broken")),
             ConfigError,
-            r"record 3 is broken \(batch 1 of 'train'.* 2..3",
+            r"record 3 is broken \(batch 1 of 'train'.* 2..3, at example 3\)",
         ),
         (
             Broken(KeyError("x")),
             RuntimeError,
-            r"KeyError: 'x' \(batch 1 of 'train', 2 examples with ids 2..3",
+            r"KeyError: 'x' \(batch 1 of 'train', 2 examples with ids 2..3, at example 3\)",
         ),
         (Broken(dtype="float64"), ValueError, r"Broken.load does not keep its spec"),
     ],
@@ -149,6 +149,34 @@ def test_errors_of_a_source_say_where(source, error, message):
         pytest.raises(error, match=message),
     ):
         list(batches)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_the_very_record_arrives_within_seconds(num_workers):
+    plan = Plan(8, 4, shuffle=False)
+    options = {"start_step": 0, "num_steps": 2, "num_workers": num_workers, "prefetch": 1}
+    source = Broken(ConfigError("not an image"), bad=6)
+    with train_batches(source, plan, **options) as batches:
+        next(batches)  # the worker has started
+        began = time.monotonic()
+        with pytest.raises(ConfigError, match=r"not an image \(batch 1 of 'train', 4 examples.*, at example 6\)"):
+            next(batches)
+    assert time.monotonic() - began < 5
+
+
+def test_a_batch_that_fails_only_as_a_whole_names_the_batch():
+    class Full(Broken):
+        def load(self, split, ids, epoch):
+            if len(ids) == 4:
+                raise self.error
+            return super().load(split, ids, epoch)
+
+    plan = Plan(8, 4, shuffle=False)
+    with (
+        train_batches(Full(OSError("full"), bad=None), plan, start_step=0, num_steps=1) as batches,
+        pytest.raises(RuntimeError, match=r"OSError: full \(batch 0 of 'train', 4 examples with ids 0..3\)"),
+    ):
+        next(batches)
 
 
 def test_close_twice_and_no_threads_left():
