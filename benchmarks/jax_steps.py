@@ -15,7 +15,7 @@ from perceiver_jax.training.record import num_parameters
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.sharding import put_batch
 from perceiver_jax.training.state import TrainState, abstract_state, init_state, state_maker
-from perceiver_jax.training.step import jit_train_step, make_train_step
+from perceiver_jax.training.step import Report, jit_train_step, keep_finite, make_train_step
 
 
 class JaxSteps:
@@ -28,12 +28,14 @@ class JaxSteps:
         config: resolved, on random arrays.
     """
 
+    guard = staticmethod(keep_finite)
+
     def __init__(self, config: Mapping[str, Any]):
         jax.config.update("jax_enable_compilation_cache", False)  # compile times are cold ones
         register_random_arrays()
         self.training = training = experiment.build(config)
         self.task = self.make_task(training.task)
-        self.make_state, self.abstract, self.jitted_step = training_step(training, self.task)
+        self.make_state, self.abstract, self.jitted_step = training_step(training, self.task, self.guard)
         self.batch = put_batch(training.source.batch(training.settings.batch_size), training.mesh)
         self.jitted_forward = jax.jit(lambda variables, batch: self.task.predict(variables, batch, {}))
 
@@ -88,7 +90,17 @@ class JaxSteps:
         return {"process": measure.peak_memory(), "device": device and device / 1e6}
 
 
-def training_step(training: Training, task: Task) -> tuple[Callable, TrainState, Callable]:
+class UnguardedSteps(JaxSteps):
+    """The same step without the guard: whatever comes out becomes the state."""
+
+    @staticmethod
+    def guard(state: TrainState, updated: TrainState, stats: dict, rate: jax.Array, good: jax.Array):
+        return updated.replace(step=state.step + 1), Report(stats, rate, state.bad_steps)
+
+
+def training_step(
+    training: Training, task: Task, guard: Callable = keep_finite
+) -> tuple[Callable, TrainState, Callable]:
     """The trainer's own step for a task: what makes its state, that state's shapes, the step under `jit`."""
     settings = training.settings
     make_state = state_maker(task, training.optimizer, training.source.spec, ema=settings.ema_decay > 0)
@@ -100,6 +112,7 @@ def training_step(training: Training, task: Task) -> tuple[Callable, TrainState,
         seed=settings.seed,
         micro_batches=settings.micro_batches,
         ema_decay=settings.ema_decay,
+        guard=guard,
     )
     return make_state, abstract, jit_train_step(step, abstract, training.mesh)
 

@@ -4,7 +4,8 @@
 Compile time (cold), a step and a forward pass (medians of interleaved rounds, each implementation in its own process),
 FLOP/s as a share of the GEMM peak measured in the same rounds, peak memory. The config's data is not needed. Peers:
 plain (the same model as one would write it first in Flax linen), hf (Hugging Face transformers' PyTorch layers, eager;
-wants the extra `bench`), hf_compile (the same by torch.compile).
+wants the extra `bench`), hf_compile (the same by torch.compile), unguarded (ours without the guard against non-finite
+values).
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from benchmarks import measure
 from perceiver_jax import command_line
 from perceiver_jax.errors import ConfigError
 
-PEER = flags.DEFINE_list("peer", [], "implementations to compare with: plain, hf, hf_compile")
+PEER = flags.DEFINE_list("peer", [], "implementations to compare with: plain, hf, hf_compile, unguarded")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "instead of config.batch_size", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 7, "how often everything is measured", lower_bound=1)
 SECONDS = flags.DEFINE_float("seconds", 1.0, "of a burst of steps; one step is made at least", lower_bound=0.0)
@@ -29,6 +30,7 @@ PEERS = {
     "plain": "benchmarks.plain_perceiver:PlainSteps",
     "hf": "benchmarks.hf_perceiver:HfSteps",
     "hf_compile": "benchmarks.hf_perceiver:CompiledHfSteps",
+    "unguarded": "benchmarks.jax_steps:UnguardedSteps",
 }
 KINDS = ("step", "forward")
 TOLERANCE = 0.002
@@ -109,7 +111,7 @@ def compare(config: Mapping[str, Any], peers: Sequence[str], rounds: int, second
         setup = {**config, "adapted_shape": about["ours"]["adapted_shape"]}
         workers = {"ours": ours}
         for peer in peers:
-            argument = config if peer == "plain" else setup
+            argument = config if peer in ("plain", "unguarded") else setup
             workers[peer] = stack.enter_context(measure.Worker(peer, PEERS[peer], argument))
             about[peer] = workers[peer].call("describe")
             check_peer(peer, about[peer], about["ours"])

@@ -68,7 +68,8 @@ class Meter:
         if 0 < self._max_bad_steps <= bad_steps:
             last = ", ".join(str(i) for i in self._bad_ids[-1][:8])
             raise NonFiniteError(
-                f"loss or gradient was not finite in {bad_steps} steps in a row (last batch: examples {last}, ...). "
+                f"loss, gradient or update was not finite in {bad_steps} steps in a row (last batch: examples {last}, "
+                "...; all: non_finite.json). "
                 "Lower config.optimizer.learning_rate, clip (config.optimizer.clip_norm=1.0) or check the data.",
                 [batch.tolist() for batch in self._bad_ids],
             )

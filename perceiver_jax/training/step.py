@@ -33,6 +33,15 @@ class Report(NamedTuple):
 Step = Callable[[TrainState, Batch], tuple[TrainState, Report]]
 
 
+def keep_finite(state: TrainState, updated: TrainState, stats: dict, rate: Array, good: Array):
+    """The updated state and its report or, where the step was not `good`, the state as it was and empty statistics."""
+    kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), updated, state)
+    bad_steps = jnp.where(good, 0, state.bad_steps + 1)
+    stats = jax.tree.map(lambda x: jnp.where(good, x, jnp.zeros_like(x)), stats)
+    stats["skipped_steps"] = Mean(jnp.where(good, 0.0, 1.0), jnp.ones(()))
+    return kept.replace(step=state.step + 1, bad_steps=bad_steps), Report(stats, rate, bad_steps)
+
+
 def make_train_step(
     task: Task,
     optimizer: optax.GradientTransformation,
@@ -41,6 +50,7 @@ def make_train_step(
     seed: int,
     micro_batches: int = 1,
     ema_decay: float = 0.0,
+    guard: Callable[..., tuple[TrainState, Report]] = keep_finite,
 ) -> Step:
     """The train step as a pure function (state, batch) -> (state, report); `jit` and donation are the caller's.
 
@@ -49,6 +59,7 @@ def make_train_step(
         micro_batches: the batch is cut into that many parts, one after the other; gradients and statistics add up, so
             unequal weights count as they do in the full batch.
         ema_decay: of the parameters' moving average; 0 keeps none.
+        guard: what becomes of a step, given the state before and after it and whether all its numbers are finite.
     """
 
     def gradients(state: TrainState, batch: Batch, micro):
@@ -69,21 +80,18 @@ def make_train_step(
         norm = optax.tree.norm(grads)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, direction)
         rng = jax.random.fold_in(jax.random.key(seed), state.step)
-        updated = state.replace(
-            params=params,
-            opt_state=opt_state,
-            extra=task.advance(state.extra, sums, rng),
-            ema=_average(state.ema, params, ema_decay, state.step),
-        )
-        good = jnp.isfinite(loss.total) & jnp.isfinite(norm)
-        kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), updated, state)
-        bad_steps = jnp.where(good, 0, state.bad_steps + 1)
+        extra = task.advance(state.extra, sums, rng)
+        ema = _average(state.ema, params, ema_decay, state.step)
+        updated = state.replace(params=params, opt_state=opt_state, extra=extra, ema=ema)
         stats |= {"gradient_norm": Mean(norm, jnp.ones(()))}
-        stats = jax.tree.map(lambda x: jnp.where(good, x, jnp.zeros_like(x)), stats)
-        stats["skipped_steps"] = Mean(jnp.where(good, 0.0, 1.0), jnp.ones(()))
-        return kept.replace(step=state.step + 1, bad_steps=bad_steps), Report(stats, rate, bad_steps)
+        return guard(state, updated, stats, rate, _finite((loss.total, norm, params, extra)))
 
     return train_step
+
+
+def _finite(tree) -> Array:
+    """Whether every number in the tree is; parameters too, for a finite gradient may yet throw them out of range."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def jit_train_step(step: Step, state: TrainState, mesh: Mesh) -> Step:
