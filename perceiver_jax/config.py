@@ -31,6 +31,9 @@ def default() -> ConfigDict:
             "ema_decay": 0.0,  # of the parameters' average, which is then what is evaluated; 0 keeps none
             "max_bad_steps": 10,  # non-finite steps in a row that end the run
             "log_every_steps": 50,
+            "init_from": "",  # folder of a run whose parameters, averaged where it has averages, this one begins with
+            # skip: path patterns that are made anew whatever is found; rename: "OLD=NEW" paths or folders.
+            "init": {"checkpoint": "best", "skip": (), "rename": ()},
             "evaluation": {
                 "every_epochs": 1.0,
                 "batch_size": placeholder(int),

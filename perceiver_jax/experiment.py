@@ -31,6 +31,7 @@ from perceiver_jax.training.sharding import batch_shards, make_mesh
 from perceiver_jax.training.state import TrainState, abstract_state, state_maker
 from perceiver_jax.training.step import make_evaluation_step
 from perceiver_jax.validation import Problems, unknown_metrics, unsplittable, wrong_values
+from perceiver_jax.weights.transfer import Transfer, transfer
 
 Section = Mapping[str, Any]
 
@@ -91,6 +92,24 @@ def abstract_training_state(training: Training) -> TrainState:
     """Shapes, types and shardings of the training state, without computing it."""
     spec, ema = training.source.spec, training.settings.ema_decay > 0
     return abstract_state(state_maker(training.task, training.optimizer, spec, ema=ema), training.mesh)
+
+
+def initial_values(config: Section, state: TrainState) -> Transfer:
+    """What a new run begins with: from the run that `init_from` names, or nothing.
+
+    Args:
+        state: abstract; what is needed.
+
+    Raises:
+        ConfigError: there is no such run or checkpoint, or it does not fit.
+    """
+    if not config["init_from"]:
+        return Transfer()
+    init = config["init"]
+    run = load(config["init_from"], init["checkpoint"])
+    source = f"{run.workdir} at step {run.step}"
+    needed = {"params": state.params, **state.extra}
+    return transfer(run.variables, needed, source=source, skip=init["skip"], rename=init["rename"])
 
 
 @dataclasses.dataclass(frozen=True)

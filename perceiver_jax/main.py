@@ -5,6 +5,7 @@ The same command again goes on where the run stopped; on a finished run it says 
 evaluated on the test split.
 """
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,11 +37,16 @@ def train(config: dict, workdir: Path, console) -> None:
     from perceiver_jax.reports.results import print_results, read_results, write_results
     from perceiver_jax.training.console import duration
     from perceiver_jax.training.loop import train as run_loop
+    from perceiver_jax.weights.transfer import Transfer
 
     began = time.perf_counter()
     training = experiment.build(config)
     state = experiment.abstract_training_state(training)
-    lock = run_folder.open_run(workdir, config, training, state, console, allow_changes=ALLOW_CHANGES.value)
+    transfer = experiment.initial_values(config, state) if run_folder.is_new(workdir) else Transfer()
+    lock = run_folder.open_run(
+        workdir, config, training, state, console, transfer=transfer, allow_changes=ALLOW_CHANGES.value
+    )
+    training = dataclasses.replace(training, initial=transfer.values)
     history = run_loop(training, workdir, console, texts=run_folder.texts(config, state))
     run = experiment.load(workdir, "best")
     if "test" in training.source.splits:

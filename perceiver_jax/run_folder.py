@@ -19,18 +19,21 @@ from perceiver_jax.training.folder_lock import FolderLock
 from perceiver_jax.training.record import num_parameters, parameter_table, run_record, summary_table
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.state import TrainState
+from perceiver_jax.weights.transfer import Transfer
 
 HARMLESS = (
     "log_every_steps",
     "evaluation.batch_size",
-    "checkpoint.",
-    "pipeline.",
-    "profile.",
-    "mesh.",
+    "checkpoint",
+    "pipeline",
+    "profile",
+    "mesh",
     "max_bad_steps",
     "data.path",
 )
-"""Keys that change neither what is computed at a step nor when decisions are taken."""
+"""Keys and sections that change neither what is computed at a step nor when decisions are taken."""
+LONGEST_LINE = 300
+"""Characters of a difference that is said; a thousand class names are more."""
 
 
 def open_run(
@@ -40,9 +43,13 @@ def open_run(
     state: TrainState,
     console: Console,
     *,
+    transfer: Transfer,
     allow_changes: bool,
 ) -> FolderLock:
     """Creates the folder, or checks that the run in it is this one; then writes `config.json` and `run.json`.
+
+    Args:
+        transfer: what a new run begins with.
 
     Returns:
         FolderLock: holds the folder for this process.
@@ -55,20 +62,23 @@ def open_run(
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = FolderLock(workdir)
-        changes = _changes(workdir, config, console, allow_changes=allow_changes)
-        with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
-            checkpoints.check_fits(state)
-        record = run_record(training, state)
-        if (workdir / "run.json").exists():
-            before = configs.load(workdir / "run.json")
-            record |= {"started": before["started"], "restarts": before.get("restarts", 0) + 1}
-            record["changes"] = before.get("changes", []) + changes
-        write_json(workdir / "config.json", config)
+        record = run_record(training, state) | {"init_from": transfer.record()}
+        if (workdir / "config.json").exists():
+            record = _go_on(workdir, config, record, state, console, allow_changes=allow_changes)
         write_json(workdir / "run.json", record)
+        write_json(workdir / "config.json", config)
     except OSError as error:
         raise disk.explain(error, workdir, "opening the run folder") or error from error
     _describe(record, state, training, console)
+    for line in transfer.lines():
+        console.say(line)
     return lock
+
+
+def is_new(workdir: Path) -> bool:
+    """Whether training begins at step 0 here."""
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        return checkpoints.latest() is None
 
 
 def texts(config: dict[str, Any], state: TrainState) -> dict[str, str]:
@@ -80,19 +90,51 @@ def texts(config: dict[str, Any], state: TrainState) -> dict[str, str]:
     }
 
 
-def _changes(workdir: Path, config: dict[str, Any], console: Console, *, allow_changes: bool) -> list[str]:
-    if not (workdir / "config.json").exists():
-        return []
+def _go_on(
+    workdir: Path,
+    config: dict[str, Any],
+    record: dict[str, Any],
+    state: TrainState,
+    console: Console,
+    *,
+    allow_changes: bool,
+) -> dict[str, Any]:
+    """The record of the run in the folder, going on as `record` says; what has changed is said or refused."""
+    record = json.loads(json.dumps(record))
+    before = record | configs.load(workdir / "run.json")
     changes = configs.differences(configs.load(workdir / "config.json"), json.loads(json.dumps(config)))
-    serious = [line for line in changes if not line.startswith(HARMLESS)]
+    changes += configs.differences(_data_facts(before), _data_facts(record), "the data's ")
+    changes = [line[:LONGEST_LINE] for line in changes]
+    serious = [line for line in changes if not is_harmless(line.partition(":")[0])]
+    refusal = f"{workdir} holds a run with another config ({'; '.join(serious)})"
+    _check_fits(workdir, state, f"{refusal}: " if serious else "")
     if serious and not allow_changes:
         raise ConfigError(
-            f"{workdir} holds a run with another config ({'; '.join(serious)}). Use another --workdir, or "
-            "--allow_changes to go on with the new values from here."
+            f"{refusal}. Use another --workdir, or --allow_changes to go on with the new values from here."
         )
     for line in changes:
         console.say(f"changed since the run began: {line}")
-    return changes
+    kept = {"started": before["started"], "restarts": before.get("restarts", 0) + 1}
+    kept |= {"changes": before.get("changes", []) + changes}
+    return record | kept | ({} if is_new(workdir) else {"init_from": before["init_from"]})
+
+
+def _check_fits(workdir: Path, state: TrainState, prefix: str) -> None:
+    with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
+        try:
+            checkpoints.check_fits(state)
+        except ConfigError as error:
+            raise ConfigError(f"{prefix}{error}") from None
+
+
+def is_harmless(key: str) -> bool:
+    """Whether a change of the config's `key` may be made in a run that goes on."""
+    return any(key == name or key.startswith(f"{name}.") for name in HARMLESS)
+
+
+def _data_facts(record: dict[str, Any]) -> dict[str, Any]:
+    """What decides the order of the data and what is learned, beside the config."""
+    return {"num_examples": record["num_examples"], **{key: record["spec"][key] for key in ("arrays", "class_names")}}
 
 
 def _describe(record: dict[str, Any], state: TrainState, training: Training, console: Console) -> None:

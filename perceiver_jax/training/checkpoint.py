@@ -288,11 +288,12 @@ class Checkpoints:
             )
 
     def check_fits(self, target: Any) -> None:
-        """Raises a ConfigError with the differences if the newest checkpoint does not fit `target`."""
-        step = self.latest()
-        if step is not None:
+        """Raises a ConfigError with the differences if the newest step with an intact manifest does not fit."""
+        for step, promise in sorted(self._promises().items(), reverse=True):
             folder = self.folder / str(step)
-            manifest.check_layout(manifest.read_layout(folder), manifest.layout(target), f"checkpoint {folder}")
+            if manifest.is_intact(folder, promise.manifest):  # of one that is damaged `restore` speaks
+                manifest.check_layout(manifest.read_layout(folder), manifest.layout(target), f"checkpoint {folder}")
+                return
 
     def _remove_unpromised(self) -> None:
         """Removes left-overs of saves that were cut off; whole steps only while the ledger is whole too."""

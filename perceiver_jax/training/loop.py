@@ -107,7 +107,7 @@ class _Loop:
     def _restore(self) -> dict[str, Any]:
         """Puts the newest promised state, or the first one, into `self.state`; returns its progress."""
         if self.checkpoints.latest() is None:
-            self.state = init_state(self.make_state, self.mesh, self.settings.seed)
+            self.state = init_state(self.make_state, self.mesh, self.settings.seed, self.training.initial)
             self.console.say("starting at step 0: no checkpoint in this folder yet")
             return {}
         self.state, progress, step = self.checkpoints.restore(self.abstract_state, "latest")

@@ -7,6 +7,7 @@ is checked before Orbax reads.
 """
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -15,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.training import parameter_paths
+from perceiver_jax.weights import parameter_paths
 
 NAME = "manifest.json"
 NUM_THREADS = 8
+READ_SIZE = 1 << 20
 MAX_NAMED = 4  # differences spelled out per kind
 
 Layout = Mapping[str, list]  # path -> [shape, dtype]
@@ -28,8 +31,10 @@ Layout = Mapping[str, list]  # path -> [shape, dtype]
 
 def layout(state: Any) -> dict[str, list]:
     """Path -> [shape, dtype] of every leaf; works on arrays, Python numbers and ShapeDtypeStructs."""
-    shapes = jax.tree_util.tree_leaves_with_path(jax.eval_shape(lambda tree: tree, state))
-    return {parameter_paths.join(path): [list(leaf.shape), leaf.dtype.name] for path, leaf in shapes}
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {
+        parameter_paths.join(path): [list(np.shape(leaf)), jax.dtypes.result_type(leaf).name] for path, leaf in leaves
+    }
 
 
 def write(folder: Path, arrays: Layout) -> str:
@@ -54,14 +59,21 @@ def find_damage(folder: Path, manifest_hash: str) -> str | None:
         return f"{folder} is missing"
     if not (folder / NAME).is_file():
         return f"{folder / NAME} is missing"
-    content = (folder / NAME).read_bytes()
-    if hashlib.sha256(content).hexdigest() != manifest_hash:
+    if not is_intact(folder, manifest_hash):
         return f"{folder / NAME} does not match the hash in committed.jsonl"
-    files = json.loads(content)["files"]
+    files = json.loads((folder / NAME).read_bytes())["files"]
     found = _files(folder)
     with ThreadPoolExecutor(NUM_THREADS) as pool:
         problems = pool.map(lambda name: _compare(folder / name, files.get(name)), sorted({*files, *found}))
         return next((problem for problem in problems if problem), None)
+
+
+def is_intact(folder: Path, manifest_hash: str) -> bool:
+    """Whether the manifest itself is as promised; says nothing of the other files."""
+    try:
+        return hashlib.sha256((folder / NAME).read_bytes()).hexdigest() == manifest_hash
+    except OSError:
+        return False
 
 
 def read_layout(folder: Path) -> dict[str, list]:
@@ -104,13 +116,18 @@ def _files(folder: Path) -> list[str]:
 
 
 def _describe(path: Path, *, sync: bool = False) -> dict:
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
         if sync:
             os.fsync(file.fileno())
-        return {
-            "size": os.fstat(file.fileno()).st_size,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
+        return {"size": os.fstat(file.fileno()).st_size, "sha256": _sha256(file)}
+
+
+def _sha256(file: io.FileIO) -> str:
+    """Of the whole file, read in parts large enough that other threads run meanwhile."""
+    digest, buffer = hashlib.sha256(), bytearray(READ_SIZE)
+    while count := file.readinto(buffer):
+        digest.update(memoryview(buffer)[:count])
+    return digest.hexdigest()
 
 
 def _compare(path: Path, promised: dict | None) -> str | None:

@@ -13,7 +13,7 @@ import optax
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models import stacked_axes
-from perceiver_jax.training import parameter_paths
+from perceiver_jax.weights import parameter_paths
 
 Number = int | float
 DECAY_EXCLUDE = ("*/bias", "*/scale")

@@ -42,6 +42,7 @@ def run_record(training: Training, state: TrainState) -> dict[str, Any]:
         "num_steps": training.settings.num_steps,
         "flops_per_example": training.flops_per_example,
         "spec": training.source.spec.to_dict(),
+        "num_examples": {split: training.source.num_examples(split) for split in training.source.splits},
         "num_parameters": num_parameters(state.params),
         "parameters": parameter_table(state.params),
     }

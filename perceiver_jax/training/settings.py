@@ -2,8 +2,10 @@
 """The numbers a training loop runs by, all in steps; `experiment` makes them from a config's epochs."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -50,6 +52,7 @@ class Training:
         schedule: step -> learning rate.
         controls: a fresh set of controls; the loop owns it.
         flops_per_example: of one training step, by the model's analytic formula; None where there is none.
+        initial: path -> value that a parameter begins with instead of its initialiser's.
     """
 
     task: Task
@@ -60,3 +63,4 @@ class Training:
     controls: Controls
     settings: Settings
     flops_per_example: float | None = None
+    initial: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The state of a run: everything on the devices that the next step depends on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
@@ -14,6 +15,10 @@ from jaxtyping import Array
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.tasks.base import Task, Variables
 from perceiver_jax.training.sharding import state_shardings
+from perceiver_jax.weights.transfer import overlay
+
+MakeState = Callable[..., "TrainState"]
+"""(key, path -> value a parameter begins with instead of its initialiser's) -> the first state."""
 
 
 @flax.struct.dataclass
@@ -41,13 +46,11 @@ class TrainState:
         return {"params": self.ema or self.params, **self.extra}
 
 
-def state_maker(
-    task: Task, optimizer: optax.GradientTransformation, spec: Spec, *, ema: bool
-) -> Callable[[Array], TrainState]:
-    """A pure function from a random key to the first state."""
+def state_maker(task: Task, optimizer: optax.GradientTransformation, spec: Spec, *, ema: bool) -> MakeState:
+    """A pure function from a random key, and values to begin with where there are any, to the first state."""
 
-    def make(rng: Array) -> TrainState:
-        variables = dict(task.init(rng, spec))
+    def make(rng: Array, initial: Mapping[str, Any] | None = None) -> TrainState:
+        variables = dict(overlay(task.init(rng, spec), initial or {}))
         params = variables.pop("params")
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -62,15 +65,19 @@ def state_maker(
     return make
 
 
-def abstract_state(make: Callable[[Array], TrainState], mesh: Mesh) -> TrainState:
+def abstract_state(make: MakeState, mesh: Mesh) -> TrainState:
     """Shapes, types and shardings of the state, without computing it: what a checkpoint is restored into."""
     shapes = jax.eval_shape(make, jax.random.key(0))
     shardings = state_shardings(shapes, mesh)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
 
 
-def init_state(make: Callable[[Array], TrainState], mesh: Mesh, seed: int) -> TrainState:
-    """The first state, made where it will lie; the same bits on every mesh."""
+def init_state(make: MakeState, mesh: Mesh, seed: int, initial: Mapping[str, np.ndarray] | None = None) -> TrainState:
+    """The first state, made where it will lie; the same bits on every mesh.
+
+    Args:
+        initial: path -> value that a leaf begins with instead of its initialiser's.
+    """
     shardings = jax.tree.map(lambda x: x.sharding, abstract_state(make, mesh))
     with jax.set_mesh(mesh):
-        return jax.jit(make, out_shardings=shardings)(jax.random.key(seed))
+        return jax.jit(make, out_shardings=shardings)(jax.random.key(seed), dict(initial or {}))
