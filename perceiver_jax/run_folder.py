@@ -5,6 +5,7 @@
 else a later command or a reader needs.
 """
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -59,16 +60,19 @@ def open_run(
             the newest checkpoint does not fit.
         Retry: another run has the folder, or the disk is full.
     """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = FolderLock(workdir)
-        record = run_record(training, state) | {"init_from": transfer.record()}
-        if (workdir / "config.json").exists():
-            record = _go_on(workdir, config, record, state, console, allow_changes=allow_changes)
-        write_json(workdir / "run.json", record)
-        write_json(workdir / "config.json", config)
-    except OSError as error:
-        raise disk.explain(error, workdir, "opening the run folder") or error from error
+    with contextlib.ExitStack() as on_failure:
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            lock = FolderLock(workdir)
+            on_failure.callback(lock.release)
+            record = run_record(training, state) | {"init_from": transfer.record()}
+            if (workdir / "config.json").exists():
+                record = _go_on(workdir, config, record, state, console, allow_changes=allow_changes)
+            write_json(workdir / "run.json", record)
+            write_json(workdir / "config.json", config)
+        except OSError as error:
+            raise disk.explain(error, workdir, "opening the run folder") or error from error
+        on_failure.pop_all()
     _describe(record, state, training, console)
     for line in transfer.lines():
         console.say(line)

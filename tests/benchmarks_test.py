@@ -97,7 +97,7 @@ def test_step_time(tmp_path):
     file = tmp_path / "step.json"
     one = [f"--config.model.{n}=1" for n in ("num_cross_attends", "num_blocks", "num_self_attends_per_block")]
     model = (*one, "--config.model.dropout_rate=0.1")
-    result = run_benchmark("step_time", *SMALL, *model, "--peer=plain", f"--json={file}")
+    result = run_benchmark("step_time", *SMALL, *model, "--peer=plain,unguarded", f"--json={file}")
     assert result.returncode == 0, result.stderr
     written = json.loads(file.read_text())
     assert written["config"]["batch_size"] == 4 and written["config"]["model"]["dropout_rate"] == 0.1
@@ -105,6 +105,7 @@ def test_step_time(tmp_path):
     assert written["machine"]["threads"] >= 1 and written["device"]["platform"] == "cpu"
     ours, plain = written["implementations"]["ours"], written["implementations"]["plain"]
     assert ours["parameters"] == plain["parameters"] > 1000
+    assert written["implementations"]["unguarded"]["ours_over_this"]["step"] > 0
     assert ours["ours_over_this"] == {"step": 1.0, "forward": 1.0}
     for it in (ours, plain):
         assert it["step_ms"]["min"] <= it["step_ms"]["median"] <= it["step_ms"]["max"]
@@ -126,6 +127,19 @@ def test_data_rate(tmp_path):
         np.testing.assert_allclose(examples["rounds"], 4 * np.array(batches["rounds"]))
     assert 0 <= written["training"]["wait_ms"] < written["training"]["step_ms"]
     assert "waiting for data" in result.stdout
+
+
+def test_checkpoint_cost(tmp_path):
+    file = tmp_path / "cost.json"
+    result = run_benchmark("checkpoint_cost", SMALL[0], "--rounds=2", f"--folder={tmp_path}", f"--json={file}")
+    assert result.returncode == 0, result.stderr
+    written = json.loads(file.read_text())
+    assert written["megabytes"] > 0.1 and list(tmp_path.iterdir()) == [file]
+    for part in ("blocking", "background", "restore"):
+        ours, orbax = (written["seconds"][name][part]["rounds"] for name in ("ours", "orbax"))
+        assert len(ours) == 2 and min(*ours, *orbax) > 0
+        assert written["ours_over_orbax"][part] == pytest.approx(measure.ratio(ours, orbax))
+    assert 0 < written["seconds"]["ours"]["check"]["median"] < 5 and "the check alone" in result.stdout
 
 
 def test_a_missing_modelnet_is_replaced(tmp_path):

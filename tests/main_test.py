@@ -14,6 +14,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from perceiver_jax.data.perturbation import STRENGTHS
+from tests.data.conftest import write_modelnet
 
 TINY = (
     "--config=configs/solids.py:tiny",
@@ -25,6 +26,7 @@ TINY = (
     "--config.checkpoint.every_epochs=0.5",
 )
 STEPS = 8 * (512 // 64)
+VALIDATION = "validation/loss"
 
 
 def states(workdir: Path) -> dict[str, bytes]:
@@ -267,3 +269,109 @@ def test_check_data_counts_and_draws(run_module, tmp_path):
     from PIL import Image
 
     assert Image.open(tmp_path / "samples.png").size[0] > 400
+
+
+def damage(workdir, step):
+    """Flips a byte in the middle of the largest file of a step, and of its manifest."""
+    folder = workdir / "checkpoints" / str(step)
+    for path in (max(folder.rglob("*"), key=lambda p: p.stat().st_size), folder / "manifest.json"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+
+def saved_steps(workdir):
+    return sorted(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
+
+
+def test_a_damaged_checkpoint_is_named_and_never_used(finished, run_module, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished[0], workdir)
+    damage(workdir, STEPS)
+    asked = run_module("evaluate", f"--workdir={workdir}", f"--checkpoint={STEPS}")
+    assert asked.rc == 78 and f"step {STEPS} is damaged: {workdir}" in asked.stderr
+    older = saved_steps(workdir)[-2]
+    resumed = run_module("main", *TINY, f"--workdir={workdir}")
+    assert resumed.rc == 0 and f"resuming at step {older} of {STEPS}" in resumed.stdout, resumed.stderr
+    assert f"WARNING: step {STEPS} is damaged" in resumed.stderr and f"trying step {older}" in resumed.stderr
+    assert states(workdir) == states(finished[0]) and metrics(workdir) == metrics(finished[0])
+    for step in saved_steps(workdir):
+        damage(workdir, step)
+    refused = run_module("main", *TINY, f"--workdir={workdir}")
+    assert refused.rc == 78 and "no intact checkpoint" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def devices(count):
+    """Environment in which one CPU is `count` devices."""
+    return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
+
+
+def test_eight_devices_go_on_as_four_and_as_one_in_another_folder(run_module, tmp_path):
+    constant = ("--config.schedule.name=constant", "--config.log_every_steps=1")
+    short, long = "--config.num_steps=8", "--config.num_steps=14"
+    mesh = ("--config.mesh.data=2", "--config.mesh.fsdp=4")
+    first = run_module("main", *TINY, *constant, short, *mesh, f"--workdir={tmp_path / 'first'}", env=devices(8))
+    assert first.rc == 0 and "on 8 x cpu" in first.stdout, first.stderr
+    losses = {}
+    for count, mesh in ((4, ("--config.mesh.fsdp=2",)), (1, ())):
+        workdir = tmp_path / f"on_{count}"
+        shutil.copytree(tmp_path / "first", workdir)
+        flags = (*TINY, *constant, long, "--allow_changes", *mesh, f"--workdir={workdir}")
+        result = run_module("main", *flags, env=devices(count))
+        assert result.rc == 0 and "resuming at step 8 of 14" in result.stdout, result.stderr
+        assert "changed since the run began: mesh.fsdp: 4 -> " in result.stdout
+        lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+        losses[count] = [line["train/loss"] for line in lines if "train/loss" in line]
+        assert len(losses[count]) == 14
+    np.testing.assert_allclose(losses[4], losses[1], rtol=1e-5)
+
+
+OTHER_CLASSES = """
+from configs.solids import get_config as solids
+from perceiver_jax.config import section
+
+def get_config(variants=""):
+    config = solids("tiny")
+    with config.unlocked():
+        config.data = section("data", "modelnet", path={path!r}, num_points=10)
+    return config
+"""
+
+
+def first_values(workdir):
+    return {key: value for key, value in states(workdir).items() if key.startswith("['params']")}
+
+
+def test_fine_tuning_takes_the_trunk_and_says_what_it_does(finished, run_module, tmp_path):
+    write_modelnet(tmp_path / "data")
+    shutil.copytree(finished[0], tmp_path / "source")
+    (tmp_path / "other.py").write_text(OTHER_CLASSES.format(path=str(tmp_path / "data")))
+    still = ("--config.optimizer.learning_rate=0.0", "--config.batch_size=8", "--config.num_steps=1")
+    begin = (f"--config={tmp_path / 'other.py'}", *still, f"--config.init_from={tmp_path / 'source'}")
+    begin += (f"--workdir={tmp_path / 'tuned'}", f"--config.init.checkpoint={STEPS}")
+    refused = run_module("main", *begin)
+    assert refused.rc == 78 and "head/kernel: float32 (32, 16) there, float32 (32, 3) here" in refused.stderr
+    tuned = run_module("main", *begin, "--config.init.skip=head")
+    assert tuned.rc == 0, tuned.stderr
+    head = f"beginning with {tmp_path / 'source'} at step {STEPS}: "
+    assert head in tuned.stdout and "newly made: head/kernel (skipped by name)" in tuned.stdout
+    theirs, ours = first_values(finished[0]), first_values(tmp_path / "tuned")
+    assert {key for key in ours if ours[key] != theirs[key]} <= {key for key in ours if "['head']" in key}
+    assert len(ours) > 20 and ours["['params']['head']['kernel']"] != theirs["['params']['head']['kernel']"]
+    record = json.loads((tmp_path / "tuned" / "run.json").read_text())["init_from"]
+    assert len(record["loaded"]) == len(ours) - 2 and len(record["made"]) == len(record["skipped"]) == 2
+    shutil.rmtree(tmp_path / "source")
+    longer = run_module("main", *begin, "--config.init.skip=head", "--config.num_steps=2", "--allow_changes")
+    assert longer.rc == 0 and "resuming at step 1 of 2" in longer.stdout, longer.stderr
+    assert json.loads((tmp_path / "tuned" / "run.json").read_text())["init_from"] == record
+
+
+def test_fine_tuning_begins_with_the_loss_of_its_source(finished, run_module, tmp_path):
+    still = ("--config.optimizer.learning_rate=0.0", "--config.num_steps=1", "--config.schedule.warmup_epochs=0.0")
+    result = run_module("main", *TINY, *still, f"--config.init_from={finished[0]}", f"--workdir={tmp_path / 'run'}")
+    assert result.rc == 0 and "0 skipped, 0 newly made" in result.stdout, result.stderr
+    source = json.loads((tmp_path / "run" / "run.json").read_text())["init_from"]["source"]
+    best = next(
+        line for line in metrics(finished[0]) if source.endswith(f"at step {line['step']}") and VALIDATION in line
+    )
+    assert metrics(tmp_path / "run")[-1][VALIDATION] == best[VALIDATION]

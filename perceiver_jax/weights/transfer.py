@@ -91,7 +91,7 @@ def transfer(
     )
 
 
-def overlay(variables: Tree, values: Mapping[str, np.ndarray]) -> Tree:
+def overlay(variables: Tree, values: Mapping[str, Any]) -> Tree:
     """The variables with the transferred values in their places."""
     assert values.keys() <= leaves(variables).keys(), values.keys() - leaves(variables).keys()
     return jax.tree_util.tree_map_with_path(lambda path, leaf: values.get(_name(path), leaf), variables)

@@ -163,6 +163,33 @@ def test_a_flipped_byte_in_any_file_is_found_and_named(tmp_path, caplog):
     assert restored_step(tmp_path) == 2
 
 
+def test_any_single_changed_byte_of_any_file_is_found_and_named(tmp_path):
+    save(tmp_path, 1)
+    digest = json.loads((tmp_path / "committed.jsonl").read_text())["manifest"]
+    random, step = np.random.default_rng(0), tmp_path / "1"
+    files = sorted(p for p in step.rglob("*") if p.is_file())
+    assert {p.name for p in files} >= {manifest.NAME, "_CHECKPOINT_METADATA", "metadata"}
+    for path in files:
+        intact = path.read_bytes()
+        for position in random.integers(len(intact), size=20):
+            changed = bytearray(intact)
+            changed[position] ^= random.integers(1, 256)
+            path.write_bytes(changed)
+            assert str(path) in manifest.find_damage(step, digest), (path, position)
+        path.write_bytes(intact)
+    assert manifest.find_damage(step, digest) is None
+
+
+def test_a_damaged_manifest_does_not_hide_what_fits(tmp_path):
+    save(tmp_path, 1, 2)
+    for damage in (lambda p: flip(p, 3), lambda p: p.write_bytes(b"{"), lambda p: p.unlink()):
+        damage(tmp_path / "2" / manifest.NAME)
+        with Checkpoints(tmp_path, read_only=True) as checkpoints:
+            checkpoints.check_fits(target())
+            with pytest.raises(ConfigError, match=f"checkpoint {tmp_path / '1'} does not fit"):
+                checkpoints.check_fits({"other": jax.ShapeDtypeStruct((2,), "float32")})
+
+
 def truncate(folder):
     path = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
     os.truncate(path, path.stat().st_size // 2)

@@ -89,6 +89,25 @@ def test_non_finite_step_leaves_everything_but_is_counted():
     assert int(healed.bad_steps) == 0 and max_difference(healed.params, new.params) > 0
 
 
+def test_a_finite_gradient_that_throws_the_parameters_out_of_range_changes_nothing():
+    state, step, _ = setup(ema_decay=0.9)
+    large = jax.tree.map(lambda p: 1e4 * p, state.params)
+    state = state.replace(params=large, lr_scale=jnp.float32(3e38), step=jnp.int32(7))
+    new, report = step(state, make_batch())
+    harmless, _ = step(state.replace(lr_scale=jnp.float32(1)), make_batch())
+    assert int(harmless.bad_steps) == 0 and max_difference(harmless.params, state.params) > 0
+    assert float(report.stats["skipped_steps"].total) == int(new.bad_steps) == 1 and int(new.step) == 8
+    assert max_difference((state.params, state.opt_state, state.ema), (new.params, new.opt_state, new.ema)) == 0
+
+
+def test_extra_that_would_not_be_finite_changes_nothing():
+    state, step, _ = setup(Counting(model=Linear(), input_name="x", num_classes=3))
+    full = state.replace(extra={"seen": {"examples": jnp.float32(3.4e38)}})
+    weight = np.full(8, 2e37, np.float32)
+    new, _ = step(full, make_batch(weight=weight))
+    assert float(new.extra["seen"]["examples"]) == np.float32(3.4e38) and int(new.bad_steps) == 1
+
+
 def test_average_of_the_parameters():
     state, step, _ = setup(ema_decay=0.9)
     new, _ = step(state, make_batch())
