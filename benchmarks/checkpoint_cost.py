@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What verified checkpoints cost: `python -m benchmarks.checkpoint_cost --config=configs/modelnet40.py:paper`.
 
-The state of a config, filled with random numbers, is saved and restored by Orbax alone and by our `Checkpoints`, by
-turns, in the same folder. A save has a part that blocks training and one in the background. Ours adds the check (the
-SHA-256 of all files, also timed alone), the syncing of all files to disk, and the ledger.
+The state of a config, filled with random numbers, is saved and restored by Orbax alone, by Orbax with its files put on
+the disk, and by our `Checkpoints`, by turns, in the same folder. A save has a part that blocks training and one in the
+background. Ours adds to the second the check (the checksums of all files, also timed alone) and the ledger.
 """
 
 import shutil
@@ -23,6 +23,7 @@ FOLDER = flags.DEFINE_string("folder", "", "where to save; default the folder fo
 JSON = flags.DEFINE_string("json", "", "file to write the results to")
 
 PARTS = ("blocking", "background", "restore")
+BASES = ("orbax", "orbax_synced")
 SETTLE = 0.5
 """Seconds before each save and restore, in which the disk comes to rest."""
 
@@ -48,9 +49,8 @@ def main(argv: Sequence[str]) -> None:
         "rounds": ROUNDS.value,
         "versions": measure.versions("jax", "orbax-checkpoint", "tensorstore"),
         "seconds": {name: {part: measure.spread(taken) for part, taken in it.items()} for name, it in times.items()},
-        "ours_over_orbax": {part: measure.ratio(times["ours"][part], times["orbax"][part]) for part in PARTS},
-        "check_over_orbax": {
-            part: measure.ratio(times["ours"]["check"], times["orbax"][part]) for part in ("background", "restore")
+        "ours_over": {
+            name: {part: measure.ratio(times["ours"][part], times[name][part]) for part in PARTS} for name in BASES
         },
     }
     show(results)
@@ -77,11 +77,13 @@ def random_state(config: Mapping[str, Any]) -> Any:
 
 def compare(state: Any, folder: Path, rounds: int) -> measure.Times:
     """Seconds by implementation and part, one for each round, each round in another order."""
-    from benchmarks.checkpoint_writers import Orbax, Ours
+    from benchmarks.checkpoint_writers import Orbax, Ours, SyncedOrbax
 
-    kinds, times = {"orbax": Orbax, "ours": Ours}, {"orbax": {}, "ours": {}}
+    kinds = {"orbax": Orbax, "orbax_synced": SyncedOrbax, "ours": Ours}
+    times = {name: {} for name in kinds}
     for turn in range(-1, rounds):  # the first one warms up
-        for name in list(kinds) if turn % 2 else reversed(kinds):
+        first = turn % len(kinds)
+        for name in [*kinds][first:] + [*kinds][:first]:
             with kinds[name](folder / "checkpoints") as checkpoints:
                 taken = one_round(checkpoints, state)
             shutil.rmtree(folder / "checkpoints")
@@ -110,16 +112,15 @@ def one_round(checkpoints, state: Any) -> dict[str, float]:
 
 
 def show(results: Mapping[str, Any]) -> None:
-    """Prints the table and what the check adds."""
-    orbax, ours = results["seconds"]["orbax"], results["seconds"]["ours"]
+    """Prints the table."""
     rows = []
-    for part in PARTS:
-        extents = [f"{it[part]['min']:.3f} - {it[part]['max']:.3f}" for it in (orbax, ours)]
-        medians = [f"{it[part]['median']:.3f}" for it in (orbax, ours)]
-        rows.append([part, medians[0], extents[0], medians[1], extents[1], f"{results['ours_over_orbax'][part]:.2f}"])
-    measure.print_table(("seconds", "Orbax", "min - max", "ours", "min - max", "ours / Orbax"), rows)
-    added = ", ".join(f"{100 * share:.0f} % of Orbax's {part}" for part, share in results["check_over_orbax"].items())
-    print(f"the check alone: {ours['check']['median']:.3f} s, {added}; medians of {results['rounds']} rounds")
+    for name, it in results["seconds"].items():
+        cells = [f"{it[part]['median']:.3f} ({it[part]['min']:.3f} - {it[part]['max']:.3f})" for part in PARTS]
+        ratios = [f"{results['ours_over'][name][part]:.2f}" if name in BASES else "1.00" for part in PARTS]
+        rows.append([name, *(cell for pair in zip(cells, ratios, strict=True) for cell in pair)])
+    columns = [name for part in PARTS for name in (f"{part} s", "ours / it")]
+    measure.print_table(["medians (min - max)", *columns], rows)
+    print(f"the check alone: {results['seconds']['ours']['check']['median']:.3f} s; {results['rounds']} rounds")
 
 
 def run() -> None:

@@ -2,6 +2,7 @@
 """Orbax alone and our `Checkpoints` behind one interface, to be timed by `checkpoint_cost`."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,15 @@ class Orbax:
 
     def __exit__(self, *_) -> None:
         self._checkpointer.close()
+
+
+class SyncedOrbax(Orbax):
+    """Orbax, and what it wrote put on the disk, without which a power cut takes a save back."""
+
+    def wait(self) -> None:
+        super().wait()
+        with ThreadPoolExecutor(manifest.NUM_THREADS) as pool:
+            list(pool.map(manifest.sync, self.folder.rglob("*")))
 
 
 class Ours:

@@ -5,16 +5,16 @@
     checkpoints/committed.jsonl  the ledger
 
 A save: the state is copied to the host (this alone blocks), Orbax writes and commits, then a thread on
-process 0 hashes the files, writes the manifest, promises the step in the ledger, and only then prunes older
+process 0 takes checksums of the files, writes the manifest, promises the step in the ledger, and only then prunes older
 steps. Killed anywhere in between, the earlier promises stand. Every process calls every method; only process
-0 hashes, prunes and cleans up.
+0 checks, prunes and cleans up.
 """
 
 import logging
 import math
 import shutil
-import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal, SupportsFloat
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 SAVE_TIMEOUT = 3600
 """Seconds Orbax may take to write one step."""
 FILE_SIZE = 64 << 20
-"""Bytes after which Orbax begins another file: one of them is hashed per thread."""
+"""Bytes after which Orbax begins another file: one of them is checked per thread."""
 
 
 class Checkpoints:
@@ -69,8 +69,8 @@ class Checkpoints:
         self._writes = not read_only
         self._edits = self._writes and jax.process_index() == 0
         self._damaged: set[int] = set()
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
+        self._background = ThreadPoolExecutor(1, "promise")
+        self._saving: Future | None = None
         self._orbax: ocp.AsyncCheckpointer | None = None
         self._open()
 
@@ -110,6 +110,7 @@ class Checkpoints:
         """
         assert self._writes, "opened read_only"
         self.wait()
+        self._background.submit(int)  # starts the thread now: once Orbax's are busy, that takes long
         if step in self._saved and not replace:
             return
         arrays, target = manifest.layout(state), self.folder / str(step)
@@ -126,8 +127,7 @@ class Checkpoints:
             raise self._explained(error, step, needed) from error
         self._saved.add(step)
         self._damaged.discard(step)
-        self._thread = threading.Thread(target=self._finish, args=(step, arrays, score, needed), name=f"promise-{step}")
-        self._thread.start()
+        self._saving = self._background.submit(self._finish, step, arrays, score, needed)
 
     def rescore(self, step: int, score: SupportsFloat | None) -> None:
         """Gives a promised step the score of an evaluation that came after it was saved."""
@@ -138,18 +138,16 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns when the last save is promised; raises what went wrong with it."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
 
     def close(self) -> None:
         """Waits for the last save and releases everything; may be called twice."""
         try:
             self.wait()
         finally:
+            self._background.shutdown()
             if self._orbax is not None:
                 self._orbax.close()
                 self._orbax = None
@@ -252,7 +250,7 @@ class Checkpoints:
                 self._prune()
         except BaseException as error:
             self._saved.discard(step)
-            self._error = self._explained(error, step, needed)
+            raise self._explained(error, step, needed) from error
 
     def _explained(self, error: BaseException, step: int, needed: int) -> BaseException:
         last = self.latest()

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`manifest.json` of a checkpoint: size and SHA-256 of every file, shape and type of every array.
+"""`manifest.json` of a checkpoint: size and checksum of every file, shape and type of every array.
 
 Orbax reads flipped bytes without complaint, casts a wrong type silently and says of a truncated file only
-that an offset is out of range. The manifest closes these: its own hash stands in the ledger, and everything
-is checked before Orbax reads.
+that an offset is out of range. The manifest closes these: its own SHA-256 stands in the ledger, and everything
+is checked before Orbax reads. The files have a CRC-32, which no change within four bytes escapes and any other
+one in 4 billion: half the cost of SHA-256, which was more than a fifth of the background part of a save.
 """
 
 import hashlib
-import io
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,25 @@ NUM_THREADS = 8
 READ_SIZE = 1 << 20
 MAX_NAMED = 4  # differences spelled out per kind
 
+
+class Crc32:
+    """`zlib.crc32` with the interface of hashlib."""
+
+    def __init__(self):
+        self._value = 0
+
+    def update(self, data: memoryview) -> None:
+        self._value = zlib.crc32(data, self._value)
+
+    def hexdigest(self) -> str:
+        return f"{self._value:08x}"
+
+
+KIND = "crc32"
+"""Of the checksums that are written."""
+CHECKSUMS = {KIND: Crc32, "sha256": hashlib.sha256}
+"""Those that are read: earlier checkpoints have SHA-256."""
+
 Layout = Mapping[str, list]  # path -> [shape, dtype]
 
 
@@ -38,18 +58,20 @@ def layout(state: Any) -> dict[str, list]:
 
 
 def write(folder: Path, arrays: Layout) -> str:
-    """Hashes all files below `folder`, syncs them, writes the manifest; returns the manifest's own hash."""
+    """Checksums and syncs all files below `folder`, writes the manifest; returns the manifest's own SHA-256."""
     names = _files(folder)
-    with ThreadPoolExecutor(NUM_THREADS) as pool:
-        described = pool.map(lambda name: _describe(folder / name, sync=True), names)
-        files = dict(zip(names, described, strict=True))
+    with ThreadPoolExecutor(NUM_THREADS) as pool:  # a checksum takes the CPU while syncing waits for the disk
+        tasks = [(pool.submit(_describe, folder / name), pool.submit(sync, folder / name)) for name in names]
+        files = {name: described.result() for name, (described, _) in zip(names, tasks, strict=True)}
+        for _, synced in tasks:
+            synced.result()
     content = json.dumps({"files": files, "arrays": arrays}, indent=0).encode()
     with open(folder / NAME, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     for directory in (folder.parent, folder, *(p for p in folder.rglob("*") if p.is_dir())):
-        _sync_directory(directory)
+        sync(directory)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -115,19 +137,14 @@ def _files(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir() and p != folder / NAME)
 
 
-def _describe(path: Path, *, sync: bool = False) -> dict:
+def _describe(path: Path, kind: str = KIND) -> dict:
+    """Size and checksum, read in parts large enough that other threads run meanwhile."""
+    checksum, buffer = CHECKSUMS[kind](), bytearray(READ_SIZE)
     with open(path, "rb", buffering=0) as file:
-        if sync:
-            os.fsync(file.fileno())
-        return {"size": os.fstat(file.fileno()).st_size, "sha256": _sha256(file)}
-
-
-def _sha256(file: io.FileIO) -> str:
-    """Of the whole file, read in parts large enough that other threads run meanwhile."""
-    digest, buffer = hashlib.sha256(), bytearray(READ_SIZE)
-    while count := file.readinto(buffer):
-        digest.update(memoryview(buffer)[:count])
-    return digest.hexdigest()
+        size = os.fstat(file.fileno()).st_size
+        while count := file.readinto(buffer):
+            checksum.update(memoryview(buffer)[:count])
+    return {"size": size, kind: checksum.hexdigest()}
 
 
 def _compare(path: Path, promised: dict | None) -> str | None:
@@ -138,13 +155,15 @@ def _compare(path: Path, promised: dict | None) -> str | None:
     try:
         if (size := path.stat().st_size) != promised["size"]:
             return f"{path} has {size} bytes instead of {promised['size']}"
-        return None if _describe(path) == promised else f"{path} does not match its sha256"
+        (kind,) = promised.keys() - {"size"}
+        return None if _describe(path, kind) == promised else f"{path} does not match its {kind}"
     except OSError as error:
         return f"{path} cannot be read ({error.strerror})"
 
 
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Puts a file or folder on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import functools
 import json
 import logging
 import math
@@ -178,6 +179,17 @@ def test_any_single_changed_byte_of_any_file_is_found_and_named(tmp_path):
             assert str(path) in manifest.find_damage(step, digest), (path, position)
         path.write_bytes(intact)
     assert manifest.find_damage(step, digest) is None
+
+
+def test_a_manifest_with_sha256_is_checked_by_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "_describe", functools.partial(manifest._describe, kind="sha256"))
+    save(tmp_path, 1)
+    monkeypatch.undo()
+    text = (tmp_path / "1" / manifest.NAME).read_text()
+    assert "sha256" in text and "crc32" not in text and restored_step(tmp_path) == 1
+    flip(tmp_path / "1" / "progress" / "metadata", 0)
+    with pytest.raises(ConfigError, match="metadata does not match its sha256"):
+        restored_step(tmp_path, 1)
 
 
 def test_a_damaged_manifest_does_not_hide_what_fits(tmp_path):
