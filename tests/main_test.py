@@ -307,7 +307,7 @@ def devices(count):
 
 
 def test_eight_devices_go_on_as_four_and_as_one_in_another_folder(run_module, tmp_path):
-    constant = ("--config.schedule.name=constant", "--config.log_every_steps=1")
+    constant = ("--config.schedule.name=constant", "--config.log_every_steps=1", "--config.evaluation.every_epochs=0.0")
     short, long = "--config.num_steps=8", "--config.num_steps=14"
     mesh = ("--config.mesh.data=2", "--config.mesh.fsdp=4")
     first = run_module("main", *TINY, *constant, short, *mesh, f"--workdir={tmp_path / 'first'}", env=devices(8))
@@ -375,3 +375,13 @@ def test_fine_tuning_begins_with_the_loss_of_its_source(finished, run_module, tm
         line for line in metrics(finished[0]) if source.endswith(f"at step {line['step']}") and VALIDATION in line
     )
     assert metrics(tmp_path / "run")[-1][VALIDATION] == best[VALIDATION]
+
+
+def test_steps_that_are_not_finite_end_the_run_and_are_never_saved(run_module, tmp_path):
+    workdir = tmp_path / "run"
+    result = run_module("main", *TINY, "--config.optimizer.learning_rate=1e38", f"--workdir={workdir}")
+    assert result.rc == 78 and "not finite in 10 steps in a row" in result.stderr, result.stderr
+    examples = json.loads((workdir / "non_finite.json").read_text())["examples"]
+    assert [len(batch) for batch in examples] == [64] * 10
+    for values in states(workdir).values():
+        assert np.isfinite(np.frombuffer(values, np.float32)).all() or len(values) < 8
