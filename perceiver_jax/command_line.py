@@ -5,6 +5,7 @@ Exit codes: 0 done; 75 try again (preempted, lost peer, disk full, folder in use
 1 a bug of ours, with its traceback; 128 + n a second signal n.
 """
 
+import contextlib
 import inspect
 import logging
 import os
@@ -13,13 +14,11 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from absl import flags
 
-from perceiver_jax.errors import ConfigError, Retry
-
-EX_TEMPFAIL = 75
-EX_CONFIG = 78
+from perceiver_jax.errors import EX_CONFIG, EX_TEMPFAIL, ConfigError, Retry
 
 OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 """How XLA's errors begin when memory is used up."""
@@ -51,7 +50,7 @@ def run(main: Callable[[Sequence[str]], object], *, tune_process: bool = False) 
     except ConfigError as error:
         code = _complain(error, EX_CONFIG)
     except Retry as error:
-        code = _complain(error, EX_TEMPFAIL)
+        _leave(_complain(error, EX_TEMPFAIL))
     except KeyboardInterrupt:
         code = _complain("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:  # `... | head` closed our output
@@ -153,6 +152,13 @@ def _flags() -> list[flags.Flag]:
 def _complain(error: Exception | str, code: int) -> int:
     print(f"error: {error}", file=sys.stderr, flush=True)
     return code
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process without waiting for its threads: one may be reading data that never comes."""
+    with contextlib.suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def _set_up_logging() -> None:
