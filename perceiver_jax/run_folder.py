@@ -17,7 +17,7 @@ from perceiver_jax.training import disk
 from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.console import Console
 from perceiver_jax.training.folder_lock import FolderLock
-from perceiver_jax.training.record import num_parameters, parameter_table, run_record, summary_table
+from perceiver_jax.training.record import differences, num_parameters, parameter_table, run_record, summary_table
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.state import TrainState
 from perceiver_jax.weights.transfer import Transfer
@@ -31,6 +31,7 @@ HARMLESS = (
     "mesh",
     "max_bad_steps",
     "data.path",
+    "watchdog",
 )
 """Keys and sections that change neither what is computed at a step nor when decisions are taken."""
 LONGEST_LINE = 300
@@ -118,6 +119,7 @@ def _go_on(
         )
     for line in changes:
         console.say(f"changed since the run began: {line}")
+    _say_differences(before, record, console)
     kept = {"started": before["started"], "restarts": before.get("restarts", 0) + 1}
     kept |= {"changes": before.get("changes", []) + changes}
     return record | kept | ({} if is_new(workdir) else {"init_from": before["init_from"]})
@@ -139,6 +141,13 @@ def is_harmless(key: str) -> bool:
 def _data_facts(record: dict[str, Any]) -> dict[str, Any]:
     """What decides the order of the data and what is learned, beside the config."""
     return {"num_examples": record["num_examples"], **{key: record["spec"][key] for key in ("arrays", "class_names")}}
+
+
+def _say_differences(before: dict[str, Any], record: dict[str, Any], console: Console) -> None:
+    """One line; the run goes on, since moving to another machine is what a run folder is for."""
+    lines = differences(before, record)
+    if lines:
+        console.say(f"other machine or versions than at the last start, so not bit for bit: {'; '.join(lines)}")
 
 
 def _describe(record: dict[str, Any], state: TrainState, training: Training, console: Console) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from perceiver_jax.training.settings import Training
 from perceiver_jax.training.state import TrainState
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "clu", "numpy", "ml-collections")
+
+DECISIVE = ("git", "python", "versions", "machine", "processor", "devices", "threads", "processes", "mesh", "xla_flags")
+"""Facts of a record on which the bits of a result may depend: code, libraries, device, threads, how it is split."""
 
 
 def run_record(training: Training, state: TrainState) -> dict[str, Any]:
@@ -34,6 +38,8 @@ def run_record(training: Training, state: TrainState) -> dict[str, Any]:
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "host": platform.node(),
         "machine": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "devices": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "processes": jax.process_count(),
@@ -46,6 +52,27 @@ def run_record(training: Training, state: TrainState) -> dict[str, Any]:
         "num_parameters": num_parameters(state.params),
         "parameters": parameter_table(state.params),
     }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Lines `fact: before -> now` for what decides over the bits of a result and is not as at an earlier start."""
+    lines = []
+    for name in DECISIVE:
+        old, new = (record.get(name) for record in (before, now))
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            lines += [f"{name}.{key}: {old.get(key)} -> {new[key]}" for key in new if old.get(key) != new[key]]
+        elif old != new:
+            lines.append(f"{name}: {old or 'none'} -> {new or 'none'}")
+    return lines
+
+
+def processor() -> str:
+    """The CPU's name: another one may have other vector instructions, and so other last digits."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def git_version(folder: Path) -> str:

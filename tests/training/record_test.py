@@ -8,6 +8,7 @@ import numpy as np
 
 from perceiver_jax.experiment import abstract_training_state
 from perceiver_jax.training.record import (
+    differences,
     git_version,
     num_parameters,
     parameter_table,
@@ -35,6 +36,23 @@ def test_record_is_json_and_complete():
     assert record["devices"]["platform"] == "cpu" and record["threads"] >= 1
     assert record["versions"]["jax"] and record["mesh"]["data"] == 1
     assert record["spec"]["class_names"] == ["a", "b", "c"] and record["num_steps"] == 24
+
+
+def test_what_decides_over_bits_is_named_where_it_differs():
+    training = make_training()
+    before = run_record(training, abstract_training_state(training))
+    now = json.loads(json.dumps(before)) | {"started": "later", "host": "elsewhere", "command": "python"}
+    assert differences(before, now) == []
+    now["threads"] = before["threads"] + 1
+    now["versions"]["jax"] = "0.0.1"
+    now["devices"]["count"] = 8
+    del before["processor"]  # of a run that an earlier version began
+    assert differences(before, now) == [
+        f"versions.jax: {before['versions']['jax']} -> 0.0.1",
+        f"processor: none -> {now['processor'] or 'none'}",
+        "devices.count: 1 -> 8",
+        f"threads: {before['threads']} -> {now['threads']}",
+    ]
 
 
 def test_commit_and_changes_of_the_checkout(tmp_path):
