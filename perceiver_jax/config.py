@@ -55,6 +55,17 @@ def default() -> ConfigDict:
             "mesh": {"data": -1, "fsdp": 1, "sequence": 1, "tensor": 1},  # -1: what the other axes leave
             "pipeline": {"num_workers": 0, "prefetch": 4},  # workers pay only where decoding is the cost
             "profile": {"start_step": 10, "num_steps": 0},
+            # Past one of these nothing has moved: the run writes its stacks and ends with 75. All far beyond use.
+            "watchdog": {
+                "compile_seconds": 1800.0,  # the largest programs compile for minutes
+                "step_seconds": 120.0,  # or, if that is more,
+                "step_medians": 20.0,  # so many times the median of the latest steps
+                "data_seconds": 600.0,  # the first batch may read whole files
+                "evaluation_seconds": 600.0,  # a batch, its data included
+                "save_seconds": 300.0,  # each 64 MB: a disk that writes less than 0.2 MB a second
+                "restore_seconds": 300.0,  # each 64 MB, of every step that may have to be tried
+                "profile_seconds": 1800.0,  # the profiler writes gigabytes for large programs
+            },
         }
     )
 

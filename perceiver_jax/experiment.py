@@ -30,6 +30,7 @@ from perceiver_jax.training.settings import Settings, Training
 from perceiver_jax.training.sharding import batch_shards, make_mesh
 from perceiver_jax.training.state import TrainState, abstract_state, state_maker
 from perceiver_jax.training.step import make_evaluation_step
+from perceiver_jax.training.watchdog import Limits
 from perceiver_jax.validation import Problems, unknown_metrics, unsplittable, wrong_values
 from perceiver_jax.weights.transfer import Transfer, transfer
 
@@ -140,19 +141,26 @@ class Run:
             )
         return source
 
-    def evaluate(self, split: str, batch_size: int | None = None, source: Source | None = None) -> dict[str, Any]:
+    def evaluate(
+        self,
+        split: str,
+        batch_size: int | None = None,
+        source: Source | None = None,
+        on_batch: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
         """The results of a split, JSON-able: `split`, `step`, `num_examples`, the metrics, and what the task adds.
 
         Args:
             batch_size: default the run's; rounded up to what the devices can share, since padding counts nothing.
             source: the data, where it has been read already.
+            on_batch: called after each batch.
         """
         source = source or self.source()
         batch_size = batch_size or self.config["evaluation"]["batch_size"] or self.config["batch_size"]
         batch_size += -batch_size % batch_shards(self.mesh)
         processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
         with evaluation_batches(source, split, batch_size, **processes) as batches:
-            stats = evaluate(self._evaluation_step, self.variables, batches, self.mesh)
+            stats = evaluate(self._evaluation_step, self.variables, batches, self.mesh, on_batch)
         head = {"split": split, "step": self.step, "num_examples": source.num_examples(split)}
         return head | self.task.summarize(stats) | self.task.results(stats, self.spec.class_names)
 
@@ -218,6 +226,7 @@ def _settings(config: Section, steps_per_epoch: int) -> Settings:
         max_bad_steps=config["max_bad_steps"],
         profile_start=config["profile"]["start_step"],
         profile_steps=config["profile"]["num_steps"],
+        limits=Limits(**config["watchdog"]),
         **config["pipeline"],
     )
 

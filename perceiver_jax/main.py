@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from perceiver_jax import command_line
+from perceiver_jax.errors import Retry
 
 WORKDIR = flags.DEFINE_string("workdir", "", "run folder; default runs/CONFIG-VARIANT")
 ALLOW_CHANGES = flags.DEFINE_bool("allow_changes", False, "resume although the config changes what is computed")
@@ -22,44 +23,63 @@ def main(argv: Sequence[str]) -> None:
     """Trains the experiment named by --config."""
     from perceiver_jax import config as configs
     from perceiver_jax.training.console import Console
+    from perceiver_jax.training.preemption import Interrupted, Preemption
 
     file = command_line.config_file()
     config = configs.to_dict(flags.FLAGS.config)
     workdir = Path(WORKDIR.value or default_workdir(file)).absolute()
     console = Console()
     console.say(first_line(file, workdir))
-    train(config, workdir, console)
+    try:
+        with Preemption() as preemption:
+            train(config, workdir, console, preemption)
+    except Interrupted as error:
+        raise Retry(str(error)) from None
 
 
-def train(config: dict, workdir: Path, console) -> None:
+def train(config: dict, workdir: Path, console, preemption) -> None:
     """Trains, tests the best checkpoint, and says what to run next."""
     from perceiver_jax import experiment, run_folder
-    from perceiver_jax.reports.results import print_results, read_results, write_results
     from perceiver_jax.training.console import duration
     from perceiver_jax.training.loop import train as run_loop
     from perceiver_jax.weights.transfer import Transfer
 
     began = time.perf_counter()
-    training = experiment.build(config)
-    state = experiment.abstract_training_state(training)
-    transfer = experiment.initial_values(config, state) if run_folder.is_new(workdir) else Transfer()
-    lock = run_folder.open_run(
-        workdir, config, training, state, console, transfer=transfer, allow_changes=ALLOW_CHANGES.value
-    )
+    with preemption.interruptible("preempted before the first step: nothing to save; run the same command to go on"):
+        training = experiment.build(config)
+        state = experiment.abstract_training_state(training)
+        transfer = experiment.initial_values(config, state) if run_folder.is_new(workdir) else Transfer()
+        lock = run_folder.open_run(
+            workdir, config, training, state, console, transfer=transfer, allow_changes=ALLOW_CHANGES.value
+        )
     training = dataclasses.replace(training, initial=transfer.values)
-    history = run_loop(training, workdir, console, texts=run_folder.texts(config, state))
-    run = experiment.load(workdir, "best")
-    if "test" in training.source.splits:
-        results = read_results(workdir, "test", run.step) or run.evaluate("test", source=training.source)
-        write_results(workdir, results)
-        print_results(results)
-    lock.release()
-    steps = max((line["step"] for line in history), default=0)
+    with lock:
+        history = run_loop(training, workdir, console, texts=run_folder.texts(config, state), preemption=preemption)
+        steps = max((line["step"] for line in history), default=0)
+        with preemption.interruptible(f"preempted at step {steps}, saved; run the same command to go on"):
+            test(training, workdir)
     console.say(f"finished after {steps:,} steps; this command took {duration(time.perf_counter() - began)}")
     shown = workdir.relative_to(Path.cwd()) if workdir.is_relative_to(Path.cwd()) else workdir
     console.say(f"run folder: {shown} (checkpoints, metrics.jsonl, evaluation/results.json, TensorBoard events)")
     console.say(f"next: python -m perceiver_jax.evaluate --workdir={shown}")
     console.say(f"      tensorboard --logdir {shown.parent}")
+
+
+def test(training, workdir: Path) -> None:
+    """Evaluates the best checkpoint on the test split, where there is one, and prints and keeps the results."""
+    from perceiver_jax import experiment
+    from perceiver_jax.reports.results import print_results, read_results, write_results
+    from perceiver_jax.training.watchdog import Watchdog
+
+    if "test" not in training.source.splits:
+        return
+    with Watchdog(workdir, training.settings.limits) as watchdog:
+        run = experiment.load(workdir, "best")
+        results = read_results(workdir, "test", run.step) or run.evaluate(
+            "test", source=training.source, on_batch=lambda: watchdog.beat("evaluation")
+        )
+    write_results(workdir, results)
+    print_results(results)
 
 
 def default_workdir(config_file: str) -> str:

@@ -58,6 +58,8 @@ def wrong_values(config: Section, splits: tuple[str, ...]) -> list[str]:
     }
     for name in ("evaluation", "plateau", "early_stopping"):
         rules[f"{name}.mode"] = (config[name]["mode"] in ("min", "max"), "'min' or 'max'")
+    for name, limit in config["watchdog"].items():
+        rules[f"watchdog.{name}"] = (limit > 0, "more than 0, or inf for no limit")
     problems = [f"{key}={_value(config, key)!r}: expected {what}." for key, (good, what) in rules.items() if not good]
     if evaluation["every_epochs"] > 0 and "validation" not in splits:
         problems.append(

@@ -58,6 +58,7 @@ def test_data_without_a_validation_split(values):
         ("optimizer.name", "lam", "did you mean 'lamb'"),
         ("schedule.warmup_epochs", 1e6, "warm-up"),
         ("data.variation", 2.0, "variation=2.0"),
+        ("watchdog.save_seconds", 0.0, "watchdog.save_seconds=0.0: expected more than 0"),
     ],
 )
 def test_what_cannot_work_is_said(values, key, value, expected):

@@ -5,10 +5,13 @@ It knows no task. The same call resumes: the newest promised checkpoint is taken
 controls and what was due and not done.
 """
 
+import contextlib
 import json
+import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -17,16 +20,17 @@ from perceiver_jax.data.pipeline import evaluation_batches, train_batches
 from perceiver_jax.data.plan import Plan
 from perceiver_jax.errors import Retry
 from perceiver_jax.training.cadence import every
-from perceiver_jax.training.checkpoint import Checkpoints
+from perceiver_jax.training.checkpoint import FILE_SIZE, Checkpoints
 from perceiver_jax.training.console import Console, duration
 from perceiver_jax.training.evaluation import evaluate
 from perceiver_jax.training.meter import Meter, NonFiniteError
-from perceiver_jax.training.preemption import Preemption
+from perceiver_jax.training.preemption import Interrupted, Preemption
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.sharding import put_batch
 from perceiver_jax.training.state import abstract_state, init_state, state_maker
 from perceiver_jax.training.step import jit_train_step, make_evaluation_step, make_train_step
 from perceiver_jax.training.throughput import throughput
+from perceiver_jax.training.watchdog import Watchdog
 from perceiver_jax.training.writers import Writers, count_lines, history
 
 EVALUATION_SEED = 0
@@ -34,12 +38,18 @@ EVALUATION_SEED = 0
 
 
 def train(
-    training: Training, workdir: Path, console: Console | None = None, *, texts: dict[str, str] | None = None
+    training: Training,
+    workdir: Path,
+    console: Console | None = None,
+    *,
+    texts: dict[str, str] | None = None,
+    preemption: Preemption | None = None,
 ) -> list[dict[str, Any]]:
     """Trains, or goes on training, in `workdir`.
 
     Args:
         texts: title -> Markdown that TensorBoard shows beside the curves (the config, the parameters).
+        preemption: the caller's, where it listens to signals already.
 
     Returns:
         The history: one dict per line of `metrics.jsonl`, from the first step of the run.
@@ -48,7 +58,7 @@ def train(
         Retry: asked to stop by a signal; everything is saved.
         NonFiniteError: too many non-finite steps; their example ids are in `non_finite.json`.
     """
-    with Preemption() as preemption:
+    with contextlib.nullcontext(preemption) if preemption else Preemption() as preemption:
         loop = _Loop(training, Path(workdir).absolute(), console or Console(quiet=True), preemption)
         return loop.run(texts or {})
 
@@ -78,15 +88,22 @@ class _Loop:
         self.abstract_state = abstract_state(self.make_state, self.mesh)
         self.train_step = jit_train_step(step, self.abstract_state, self.mesh)
         self.evaluation_step = jax.jit(make_evaluation_step(training.task, seed=EVALUATION_SEED))
+        self.watchdog = Watchdog(workdir, self.settings.limits)
+        self.num_files = num_files(self.abstract_state)
+        self.evaluated = False
         self.stopped = ""
         self.tracing = False
 
     def run(self, texts: dict[str, str]) -> list[dict[str, Any]]:
+        with self.watchdog:
+            return self._run(texts)
+
+    def _run(self, texts: dict[str, str]) -> list[dict[str, Any]]:
         progress = self._restore()
         self.meter = Meter(self.settings.max_bad_steps, progress.get("window"))
         self.stopped = progress.get("stopped", "")
         done = int(self.state.step)
-        if done >= self.settings.num_steps or self.stopped:
+        if self._finished(done, progress):
             self.checkpoints.close()
             return history(self.workdir)
         with Writers(self.workdir, start_step=done, keep_lines=progress.get("lines")) as self.writers:
@@ -101,6 +118,7 @@ class _Loop:
                 raise
             finally:
                 self._end_profile()
+                self.watchdog.beat("save", self.num_files)
                 self.checkpoints.close()
         return history(self.workdir)
 
@@ -110,11 +128,15 @@ class _Loop:
             self.state = init_state(self.make_state, self.mesh, self.settings.seed, self.training.initial)
             self.console.say("starting at step 0: no checkpoint in this folder yet")
             return {}
+        self.watchdog.beat("restore", self.num_files * len(self.checkpoints.steps()))
         self.state, progress, step = self.checkpoints.restore(self.abstract_state, "latest")
         self.controls.restore(progress["controls"])
-        finished = step >= self.settings.num_steps or progress["stopped"]
-        self.console.say(f"{'finished' if finished else 'resuming'} at step {step} of {self.settings.num_steps}")
+        verb = "finished" if self._finished(step, progress) else "resuming"
+        self.console.say(f"{verb} at step {step} of {self.settings.num_steps}")
         return progress
+
+    def _finished(self, done: int, progress: dict[str, Any]) -> bool:
+        return bool(progress.get("stopped")) or (done >= self.settings.num_steps and not progress.get("evaluation_due"))
 
     def _steps(self, start: int) -> None:
         s, total = self.settings, self.settings.num_steps
@@ -133,12 +155,15 @@ class _Loop:
         with batches, self.console.progress(start, total), jax.set_mesh(self.mesh):
             for done in range(start + 1, total + 1):
                 self._profile(done)
-                self._one_step(batches, first=done == start + 1)
+                try:
+                    self._one_step(batches, first=done == start + 1)
+                except Interrupted:
+                    self._preempted(done - 1, evaluation_due=False)
                 self.console.advance(done)
                 due = every(done, s.evaluate_every, total)
                 if every(done, s.log_every, total):
                     self._log(done)
-                if self._must_stop(done):
+                if self.preemption.requested and (due or done < total):
                     self._preempted(done, evaluation_due=due)
                 self._conclude(done, evaluation_due=due)
                 if self.stopped:
@@ -147,7 +172,7 @@ class _Loop:
 
     def _one_step(self, batches, *, first: bool) -> None:
         began = time.perf_counter()
-        batch = next(batches)
+        batch = self._read(batches, "compile" if first else "step")
         waited = time.perf_counter() - began
         self.state, report = self.train_step(self.state, put_batch(batch, self.mesh))
         self.meter.push(report, batch["id"], 0.0 if first else waited)
@@ -155,6 +180,18 @@ class _Loop:
             jax.block_until_ready(report)
             self.console.say(f"first step, compilation included: {duration(time.perf_counter() - began)}")
             self.meter.stop_clock()
+
+    def _read(self, batches, phase: str):
+        """The next batch, and what begins with it; a signal cuts the wait short.
+
+        Raises:
+            Interrupted: asked to stop, now or before.
+        """
+        self.watchdog.beat("data")
+        with self.preemption.interruptible("asked to stop"):
+            batch = next(batches)
+        self.watchdog.beat(phase)
+        return batch
 
     def _conclude(self, done: int, *, evaluation_due: bool, promised: bool = False) -> None:
         """Evaluates, lets the controls decide and saves, each when it is due.
@@ -167,7 +204,7 @@ class _Loop:
             metrics = self._evaluate(done)
             score, improved = self._decide(done, metrics)
             self.meter.stop_clock()
-        if promised and not self.stopped:
+        if promised and not self.stopped and done < s.num_steps:
             self.checkpoints.rescore(done, score)
         elif improved or self.stopped or done == s.num_steps or every(done, s.checkpoint_every, s.num_steps):
             self._save(done, score, replace=promised)
@@ -184,11 +221,15 @@ class _Loop:
         )
 
         def on_batch():
-            if self._must_stop(done):
-                self._preempted(done, evaluation_due=True)
+            self.watchdog.beat("evaluation")
 
-        with batches:
-            stats = evaluate(self.evaluation_step, self.state.variables(), batches, self.mesh, on_batch)
+        variables, reading = self.state.variables(), self._reading(batches)
+        try:
+            with batches:
+                stats = evaluate(self.evaluation_step, variables, reading, self.mesh, on_batch)
+        except Interrupted:
+            self._preempted(done, evaluation_due=True)
+        self.evaluated = True
         metrics = self.training.task.summarize(stats)
         self.writers.scalars(done, {f"validation/{name}": value for name, value in metrics.items()})
         self.console.metrics(done, s.num_steps, done / s.steps_per_epoch, "validation", metrics)
@@ -218,7 +259,13 @@ class _Loop:
         epoch = done / self.settings.steps_per_epoch
         self.console.metrics(done, self.settings.num_steps, epoch, "train", metrics)
 
+    def _reading(self, batches) -> Iterator[dict[str, np.ndarray]]:
+        """The batches of an evaluation; its first step compiles, once for all evaluations."""
+        for index in range(batches.num_batches):
+            yield self._read(batches, "evaluation" if index or self.evaluated else "compile")
+
     def _save(self, done: int, score: float | None = None, *, replace: bool = False, **more: Any) -> None:
+        self.watchdog.beat("save", 2 * self.num_files)  # the one before may have to be finished first
         self.writers.flush()
         progress = {
             "controls": self.controls.state(),
@@ -229,11 +276,9 @@ class _Loop:
         }
         self.checkpoints.save(done, self.state, progress, score, replace=replace)
 
-    def _must_stop(self, done: int) -> bool:
-        """Whether a signal asks to stop before the end; after the last step finishing is as quick as stopping."""
-        return self.preemption.requested and done < self.settings.num_steps
-
-    def _preempted(self, done: int, *, evaluation_due: bool) -> None:
+    def _preempted(self, done: int, *, evaluation_due: bool) -> NoReturn:
+        if done == 0:
+            raise Retry("preempted at step 0: there is nothing to save yet; run the same command to start again")
         self._save(done, evaluation_due=evaluation_due)
         self.checkpoints.wait()
         raise Retry(f"preempted at step {done}, saved; run the same command to go on")
@@ -242,6 +287,7 @@ class _Loop:
         """Opens the profiler's window before step `done`, or closes it."""
         s = self.settings
         if s.profile_steps and done == s.profile_start + 1:
+            self.watchdog.beat("profile")
             jax.profiler.start_trace(str(self.workdir / "profile"))
             self.tracing = True
             self.meter.stop_clock()
@@ -251,8 +297,15 @@ class _Loop:
     def _end_profile(self) -> None:
         if not self.tracing:
             return
+        self.watchdog.beat("profile")
         jax.block_until_ready(self.state)
         jax.profiler.stop_trace()
         self.tracing = False
         self.meter.stop_clock()
         self.console.say(f"profile written: tensorboard --logdir {self.workdir / 'profile'}")
+
+
+def num_files(state: Any) -> int:
+    """Files of `FILE_SIZE` that a checkpoint of the state fills."""
+    size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    return math.ceil(size / FILE_SIZE)

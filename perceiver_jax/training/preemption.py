@@ -5,8 +5,14 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(BaseException):
+    """A signal cut short what could be cut short; like KeyboardInterrupt no error that anybody handles on the way."""
 
 
 class Preemption:
@@ -19,6 +25,7 @@ class Preemption:
     def __init__(self):
         self.requested = False
         self._count = 0
+        self._interruptible = ""
 
     def __enter__(self) -> "Preemption":
         if threading.current_thread() is not threading.main_thread():
@@ -26,10 +33,28 @@ class Preemption:
             return self
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
-        self._previous = {number: signal.signal(number, lambda *_: None) for number in SIGNALS}
+        self._previous = {number: signal.signal(number, self._interrupt) for number in SIGNALS}
         self._previous_descriptor = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         threading.Thread(target=self._listen, daemon=True, name="signals").start()
         return self
+
+    @contextmanager
+    def interruptible(self, message: str) -> Iterator[None]:
+        """Inside it a signal raises `Interrupted(message)` at once, as does one that came before: for waiting."""
+        self._interruptible = message
+        try:
+            if self.requested:
+                raise Interrupted(message)
+            yield
+        finally:
+            self._interruptible = ""
+
+    def _interrupt(self, *_) -> None:
+        """The handler: runs in the main thread, and only while that runs Python or waits for a lock."""
+        message, self._interruptible = self._interruptible, ""
+        self.requested = True
+        if message:
+            raise Interrupted(message)
 
     def _listen(self) -> None:
         while number := os.read(self._read, 1):
@@ -39,7 +64,7 @@ class Preemption:
             self.requested = True
             if self._count == 1:
                 print(
-                    "\nasked to stop: finishing this step and saving; a second signal ends at once",
+                    "\nasked to stop: finishing the step and saving; a second signal ends at once",
                     file=sys.stderr,
                 )
             else:

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from perceiver_jax.data.source import Source
 from perceiver_jax.tasks.base import Task
 from perceiver_jax.training.controls import Controls
+from perceiver_jax.training.watchdog import Limits
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Settings:
     ema_decay: of the parameters' average that is evaluated; 0 keeps none.
     max_bad_steps: non-finite steps in a row that end the run.
     profile_start, profile_steps: window that the profiler records; 0 steps is none.
+    limits: what the watchdog goes by.
     """
 
     seed: int
@@ -33,6 +35,7 @@ class Settings:
     log_every: int
     evaluate_every: int
     checkpoint_every: int
+    limits: Limits
     keep_every: int = 0
     keep_latest: int = 2
     micro_batches: int = 1

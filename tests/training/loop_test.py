@@ -74,7 +74,7 @@ def test_history_has_every_line_at_its_step(uninterrupted):
     assert history[-1]["validation/accuracy"] > 0.8
 
 
-@pytest.mark.parametrize("step", [3, 8, 13])
+@pytest.mark.parametrize("step", [3, 8, 13, 24])
 def test_preempted_and_resumed_run_is_bit_identical(step, tmp_path, monkeypatch, uninterrupted, options):
     with monkeypatch.context() as patch, pytest.raises(Retry, match=f"preempted at step {step}, saved"):
         stop_at(patch, step)
@@ -95,9 +95,18 @@ def test_finished_run_changes_nothing(tmp_path, options):
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
 
-def test_asked_to_stop_at_the_last_step_finishes(tmp_path, monkeypatch, uninterrupted, options):
+def test_asked_to_stop_at_the_last_step_with_nothing_left_to_do_finishes(tmp_path, monkeypatch):
     stop_at(monkeypatch, 24)
-    assert timeless(train(make_training(**options), tmp_path)) == timeless(uninterrupted[0])
+    assert train(make_training(evaluate_every=0), tmp_path)[-1]["step"] == 24
+
+
+def test_asked_to_stop_before_the_first_batch_says_that_nothing_is_saved(tmp_path):
+    preemption = loop.Preemption()
+    preemption.requested = True
+    with pytest.raises(Retry, match="preempted at step 0: there is nothing to save yet"):
+        train(make_training(), tmp_path, preemption=preemption)
+    with Checkpoints(tmp_path / "checkpoints", read_only=True) as checkpoints:
+        assert checkpoints.steps() == []
 
 
 def test_stopped_in_an_evaluation_does_it_first_on_resume(tmp_path, monkeypatch, uninterrupted, options):
@@ -107,7 +116,7 @@ def test_stopped_in_an_evaluation_does_it_first_on_resume(tmp_path, monkeypatch,
         def interrupted(step, variables, batches, mesh, on_batch):
             def ask():
                 running.preemption.requested = int(running.state.step) == 16
-                on_batch()
+                on_batch()  # the next batch is not read
 
             return original(step, variables, batches, mesh, ask)
 

@@ -13,6 +13,10 @@ from perceiver_jax.training.optim import make_optimizer
 from perceiver_jax.training.schedules import make_schedule
 from perceiver_jax.training.settings import Settings, Training
 from perceiver_jax.training.sharding import make_mesh
+from perceiver_jax.training.watchdog import Limits
+
+LIMITS = Limits(**{field.name: 60.0 for field in dataclasses.fields(Limits)})
+"""Far more than a step of the toy takes."""
 
 
 class Linear(nn.Module):
@@ -64,6 +68,7 @@ def make_training(
         evaluate_every=8,
         checkpoint_every=4,
         max_bad_steps=3,
+        limits=LIMITS,
     )
     settings = Settings(**defaults | settings)
     source = source or Blobs()

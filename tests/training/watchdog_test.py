@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What does not move is ended with its stacks; what is slow where it may be, or was stopped and continued, is not."""
+
+import dataclasses
+import functools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from perceiver_jax.training import loop, watchdog
+from perceiver_jax.training.watchdog import Limits, Watchdog
+from tests.training.toy import Blobs, make_training
+
+ROOT = str(Path(__file__).resolve().parents[2])
+
+
+def limits(**seconds):
+    values = {field.name: 60.0 for field in dataclasses.fields(Limits)} | {"step_medians": 20.0}
+    return Limits(**values | seconds)
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    monkeypatch.setattr(watchdog, "POLL", 0.02)
+
+
+@pytest.fixture
+def ended(monkeypatch):
+    """Exit codes that the loop's watchdog asked for, and what it does then."""
+    codes, then = [], threading.Event()
+
+    def end(code):
+        codes.append(code)
+        then.set()
+
+    monkeypatch.setattr(loop, "Watchdog", functools.partial(Watchdog, end=end))
+    return codes, then
+
+
+def test_silence_past_the_limit_ends_the_process_with_its_stacks(tmp_path, capfd):
+    over = threading.Event()
+    codes = []
+
+    def end(code):
+        codes.append(code)
+        over.set()
+
+    with Watchdog(tmp_path, limits(data_seconds=0.2), end=end) as dog:
+        dog.beat("save")
+        dog.beat("data")
+        assert over.wait(30)
+    assert codes == [75]
+    (stacks,) = tmp_path.glob("stacks-*.txt")
+    for text in (stacks.read_text(), capfd.readouterr().err):
+        assert "hang: nothing moved for 0 s (config.watchdog.data_seconds=0.2)" in text
+        assert "in test_silence_past_the_limit" in text  # the main thread's stack
+
+
+def test_stacks_that_cannot_be_written_do_not_keep_it(tmp_path):
+    over = threading.Event()
+    with Watchdog(tmp_path / "gone", limits(compile_seconds=0.1), end=lambda code: over.set()):
+        assert over.wait(30)
+
+
+def test_limits_grow_with_slow_steps_and_many_files(tmp_path):
+    dog = Watchdog(tmp_path, limits(step_seconds=0.5, save_seconds=3.0))
+    assert dog.limit("step") == 0.5 and dog.limit("save", 4) == 12.0
+    for _ in range(3):
+        dog.beat("step")
+        began = time.monotonic()
+        while time.monotonic() < began + 0.1:
+            pass
+        dog.beat("data")
+    assert dog.limit("step") > 2.0
+
+
+def test_a_beat_costs_next_to_nothing(tmp_path):
+    with Watchdog(tmp_path, limits()) as dog:
+        began = time.process_time()
+        for _ in range(10_000):
+            dog.beat("data")
+            dog.beat("step")
+        assert (time.process_time() - began) / 20_000 < 20e-6
+
+
+def test_a_stopped_process_has_not_hung(tmp_path):
+    script = """
+import dataclasses, pathlib, sys
+from perceiver_jax.training import watchdog
+watchdog.POLL = 0.1
+limits = watchdog.Limits(**{field.name: 1.0 for field in dataclasses.fields(watchdog.Limits)})
+with watchdog.Watchdog(pathlib.Path("."), limits) as dog:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    dog._thread.join(0.5)
+"""
+    command, pipes = [sys.executable, "-c", script], dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    with subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ROOT}, text=True, **pipes) as p:
+        assert p.stdout.readline() == "ready\n"
+        p.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        while time.monotonic() < began + 2.0:
+            time.sleep(0.1)
+        p.send_signal(signal.SIGCONT)
+        p.communicate("\n", timeout=60)
+        assert p.returncode == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Slow(Blobs):
+    """Each batch of the validation split takes most of a second."""
+
+    def load(self, split, ids, epoch):
+        if split == "validation":
+            threading.Event().wait(0.7)
+        return super().load(split, ids, epoch)
+
+
+def test_a_long_evaluation_and_a_profile_are_no_hang(tmp_path, ended):
+    short = limits(step_seconds=2.0, data_seconds=2.0, evaluation_seconds=2.0)
+    training = make_training(source=Slow(), limits=short, num_steps=8, profile_start=2, profile_steps=2)
+    assert loop.train(training, tmp_path)[-1]["step"] == 8 and ended[0] == []
+
+
+def test_a_step_that_hangs_is_found(tmp_path, ended):
+    codes, then = ended
+
+    def rate(step):
+        if step == 5:
+            then.wait(60)
+        return np.float32(0.01)
+
+    training = make_training(limits=limits(step_seconds=1.0, step_medians=1.0))
+    schedule = lambda step: jax.pure_callback(rate, jax.ShapeDtypeStruct((), jnp.float32), step)  # noqa: E731
+    loop.train(dataclasses.replace(training, schedule=schedule), tmp_path)
+    assert codes == [75]
+    assert "config.watchdog.step_seconds=1" in next(tmp_path.glob("stacks-*.txt")).read_text()
