@@ -15,7 +15,12 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.files import read_json
 from perceiver_jax.registry import find, nearest
+from perceiver_jax.value_types import problem
+
+SECTIONS = ("data", "task", "model", "optimizer", "schedule")
+"""What a config has beside the values that all configs share."""
 
 
 def default() -> ConfigDict:
@@ -127,11 +132,37 @@ def to_dict(config: ConfigDict) -> dict[str, Any]:
 def load(file: Path) -> dict[str, Any]:
     """The resolved values of a run."""
     try:
-        return json.loads(file.read_text())
-    except FileNotFoundError:
+        return read_json(file)
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"{file.parent} is not a run folder: it has no {file.name}.") from None
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{file}: not valid JSON ({error}). Restore it, or start a new run folder.") from None
+
+
+def wrong_fields(config: Any, *, complete: bool = True) -> list[str]:
+    """Unknown keys, missing ones and values of a wrong type, a sentence each.
+
+    The sections that `registry` builds are checked there.
+
+    Args:
+        complete: nothing may be missing, and there is nothing else. A run of an older version may differ in both.
+    """
+    return _wrong_fields(config, default(), SECTIONS, "config", complete)
+
+
+def _wrong_fields(config: Any, expected: ConfigDict, more: tuple[str, ...], where: str, complete: bool) -> list[str]:
+    if not isinstance(config, Mapping):
+        return [f"{where}={config!r}: expected a section."]
+    problems, known = [], [*expected, *more]
+    if complete:
+        problems += [f"{where}.{key} is unknown{nearest(str(key), known)}." for key in config if key not in known]
+        problems += [f"{where}.{key} is missing." for key in known if key not in config]
+    for key in (key for key in expected if key in config):
+        if isinstance(expected[key], ConfigDict):
+            problems += _wrong_fields(config[key], expected[key], (), f"{where}.{key}", complete)
+        else:
+            kind = expected.get_type(key)
+            wrong = problem(f"{where}.{key}", config[key], kind if expected[key] is not None else kind | None)
+            problems += [wrong] if wrong else []
+    return problems
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -35,6 +35,7 @@ from perceiver_jax.validation import Problems, unknown_metrics, unsplittable, wr
 from perceiver_jax.weights.transfer import Transfer, transfer
 
 Section = Mapping[str, Any]
+NEEDED_TO_LOAD = ("seed", "batch_size", "ema_decay", "evaluation", *configs.SECTIONS)
 
 
 def build(config: Section) -> Training:
@@ -46,13 +47,15 @@ def build(config: Section) -> Training:
     Raises:
         ConfigError: all that is wrong with the config, before anything is compiled.
     """
+    problems = Problems()
+    problems.add(*configs.wrong_fields(config))
+    problems.raise_all()  # nothing can be built of these
     source = build_source(config)
     plan = Plan(source.num_examples("train"), config["batch_size"], config["seed"])
     settings = _settings(config, plan.steps_per_epoch)
-    problems = Problems()
     problems.add(*wrong_values(config, source.splits))
     optimizer = problems.attempt(build_part, "optimizer", config["optimizer"])
-    schedule = problems.attempt(
+    schedule = optimizer and problems.attempt(
         build_part,
         "schedule",
         config["schedule"],
@@ -184,9 +187,9 @@ def load(workdir: str | Path, checkpoint: str = "best", *, data_path: str = "") 
         raise ConfigError(f"checkpoint={checkpoint!r}: expected best, latest or a step.")
     workdir = Path(workdir).absolute()
     config, record = configs.load(workdir / "config.json"), configs.load(workdir / "run.json")
+    spec = _check_run(workdir, config, record)
     if data_path:
         config["data"]["path"] = data_path
-    spec = Spec.from_dict(record["spec"])
     task, mesh = build_task(config, spec), make_mesh()  # of this machine, not of the one it was trained on
     make = state_maker(task, build_part("optimizer", config["optimizer"]), spec, ema=config["ema_decay"] > 0)
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
@@ -197,6 +200,21 @@ def load(workdir: str | Path, checkpoint: str = "best", *, data_path: str = "") 
     )
     checkpoints.close()
     return Run(workdir, config, spec, task, mesh, step, state.variables())
+
+
+def _check_run(workdir: Path, config: Section, record: Section) -> Spec:
+    """The spec of the data; ConfigError if the two files lack what `load` needs."""
+    problems = Problems()
+    problems.add(*configs.wrong_fields(config, complete=False))
+    needed = {"config.json": (config, NEEDED_TO_LOAD), "run.json": (record, ("spec", "command"))}
+    for file, (content, keys) in needed.items():
+        problems.add(*(f"{file} has no {key}." for key in keys if key not in content))
+    spec = problems.attempt(Spec.from_dict, record.get("spec", {}))
+    try:
+        problems.raise_all()
+    except ConfigError as error:
+        raise ConfigError(f"{workdir}: {error} Restore the file from a copy.") from None
+    return spec
 
 
 def _describe(spec: Spec) -> str:

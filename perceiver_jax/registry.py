@@ -24,6 +24,7 @@ from perceiver_jax.models.positions import FourierPositions, LearnedPositions
 from perceiver_jax.tasks.classification import Classification
 from perceiver_jax.training.optim import make_optimizer
 from perceiver_jax.training.schedules import make_schedule
+from perceiver_jax.value_types import problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,12 +57,11 @@ def _part(constructor: Callable[..., Any], *given: str) -> Part:
 
 
 def _perceiver(*, spec: Spec, adapter: Mapping[str, Any], pooling: str, zero_head: bool, dtype: str, **encoder):
-    adapter = dict(adapter)
-    positions = build("positions", adapter.pop("positions"))
-    try:
-        dtype = jnp.dtype(dtype)
-    except TypeError:
-        raise ConfigError(f"config.model.dtype={dtype!r} is unknown: expected float32, bfloat16 or float16.") from None
+    adapter = as_section("adapter", adapter)
+    positions = build("positions", adapter.pop("positions", None))
+    if dtype not in DTYPES:
+        raise ConfigError(f"config.model.dtype={dtype!r} is unknown: expected {', '.join(DTYPES)}.")
+    dtype = jnp.dtype(dtype)
     return Perceiver(
         adapter=build("adapter", adapter, positions=positions),
         encoder=PerceiverEncoder(dtype=dtype, parent=None, **encoder),
@@ -117,6 +117,8 @@ PARTS: dict[str, dict[str, Part]] = {
 
 NAMED = ("optimizer", "schedule")
 """Kinds whose constructor serves all names and is told which."""
+DTYPES = ("float32", "bfloat16", "float16")
+"""What can be computed in."""
 
 
 def find(kind: str, name: str) -> Part:
@@ -129,17 +131,49 @@ def find(kind: str, name: str) -> Part:
     return parts[name]
 
 
-def build(kind: str, section: Mapping[str, Any], **given: Any) -> Any:
-    """Builds the part a section describes; the section is splatted once into its constructor."""
-    values = dict(section)
-    part = find(kind, values.get("name", ""))
+def build(kind: str, section: Any, **given: Any) -> Any:
+    """Builds the part a section describes; the section is splatted once into its constructor.
+
+    Raises:
+        ConfigError: the section has an unknown name or key, lacks one, or a value has the wrong type; what the
+            constructor finds wrong.
+    """
+    values = as_section(kind, section)
+    part = find(kind, values["name"])
+    parameters = part.parameters()
+    if problems := _wrong_fields(kind, values, parameters):
+        raise ConfigError(" ".join(problems))
     if kind not in NAMED:
         values.pop("name")
-    known = {*part.parameters(), "name"}
-    unknown = [key for key in values if key not in known]
-    if unknown:
-        raise ConfigError(f"config.{kind}.{unknown[0]} is unknown{nearest(unknown[0], known)}.")
-    return part.build(**values, **given)
+    return part.build(**_defaults(parameters) | values, **given)
+
+
+def as_section(kind: str, section: Any) -> dict[str, Any]:
+    """A copy of the section; ConfigError if it is none."""
+    if not isinstance(section, Mapping) or not isinstance(section.get("name"), str):
+        known = ", ".join(PARTS[kind])
+        raise ConfigError(f"config.{kind}={section!r}: expected a section whose name is one of {known}.")
+    return dict(section)
+
+
+def _defaults(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """What the constructors say of keys that a run of an older version lacks, a type by its name."""
+    defaults = {name: parameter.default for name, parameter in parameters.items() if name != "name"}
+    known = {name: value for name, value in defaults.items() if value is not inspect.Parameter.empty}
+    return {name: getattr(value, "__name__", value) for name, value in known.items()}
+
+
+def _wrong_fields(kind: str, values: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    """Unknown keys, missing ones and values of another type than their parameter, a sentence each."""
+    known = {*parameters, "name"}
+    problems = [f"config.{kind}.{key} is unknown{nearest(key, known)}." for key in values if key not in known]
+    for key, parameter in parameters.items():
+        if key in values:
+            wrong = problem(f"config.{kind}.{key}", values[key], parameter.annotation)
+            problems += [wrong] if wrong else []
+        elif parameter.default is parameter.empty:
+            problems.append(f"config.{kind} ({values['name']}) needs a value for {key}.")
+    return problems
 
 
 def nearest(word: str, known) -> str:

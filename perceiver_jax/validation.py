@@ -18,6 +18,18 @@ from perceiver_jax.tasks.base import Task, zeros_batch
 from perceiver_jax.training.sharding import batch_shards
 
 Section = Mapping[str, Any]
+NOT_NEGATIVE = (
+    "max_bad_steps",
+    "evaluation.every_epochs",
+    "checkpoint.every_epochs",
+    "checkpoint.keep_every_epochs",
+    "plateau.patience",
+    "early_stopping.patience",
+    "pipeline.num_workers",
+    "pipeline.prefetch",
+    "profile.start_step",
+    "profile.num_steps",
+)
 
 
 class Problems:
@@ -45,17 +57,20 @@ def wrong_values(config: Section, splits: tuple[str, ...]) -> list[str]:
     """Numbers of a run that cannot be, a sentence each."""
     evaluation, checkpoint, batch_size = config["evaluation"], config["checkpoint"], config["batch_size"]
     rules = {  # key: (is it in range, what was expected)
-        "micro_batches": (batch_size % max(config["micro_batches"], 1) == 0, f"a divisor of batch_size={batch_size}"),
+        "micro_batches": (
+            config["micro_batches"] >= 1 and batch_size % config["micro_batches"] == 0,
+            f"a divisor of batch_size={batch_size}",
+        ),
         "num_epochs": (config["num_steps"] is not None or config["num_epochs"] > 0, "more than 0, or num_steps"),
         "num_steps": (config["num_steps"] is None or config["num_steps"] > 0, "more than 0, or None for num_epochs"),
         "ema_decay": (0 <= config["ema_decay"] < 1, "at least 0 and less than 1"),
         "log_every_steps": (config["log_every_steps"] >= 1, "at least 1"),
-        "max_bad_steps": (config["max_bad_steps"] >= 0, "at least 0"),
         "checkpoint.keep_latest": (checkpoint["keep_latest"] >= 1, "at least 1"),
         "evaluation.batch_size": ((evaluation["batch_size"] or 1) > 0, "at least 1, or None for batch_size"),
-        "pipeline.num_workers": (config["pipeline"]["num_workers"] >= 0, "at least 0"),
         "plateau.factor": (0 < config["plateau"]["factor"] < 1, "between 0 and 1"),
     }
+    for key in NOT_NEGATIVE:
+        rules[key] = (_value(config, key) >= 0, "at least 0")
     for name in ("evaluation", "plateau", "early_stopping"):
         rules[f"{name}.mode"] = (config[name]["mode"] in ("min", "max"), "'min' or 'max'")
     for name, limit in config["watchdog"].items():

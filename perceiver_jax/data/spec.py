@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from perceiver_jax.errors import ConfigError
+
 
 @dataclasses.dataclass(frozen=True)
 class ArraySpec:
@@ -42,8 +44,33 @@ class Spec:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
     @classmethod
-    def from_dict(cls, fields: dict[str, Any]) -> "Spec":
-        """The Spec whose `to_dict` gave `fields`."""
-        arrays = {name: ArraySpec(tuple(array["shape"]), array["dtype"]) for name, array in fields["arrays"].items()}
-        rest = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-        return cls(**{**rest, "arrays": arrays})
+    def from_dict(cls, fields: Any) -> "Spec":
+        """The Spec whose `to_dict` gave `fields`.
+
+        Raises:
+            ConfigError: they are not what `to_dict` gives.
+        """
+        try:
+            arrays = {
+                name: ArraySpec(tuple(array["shape"]), array["dtype"]) for name, array in fields["arrays"].items()
+            }
+            rest = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+            spec = cls(**{**rest, "arrays": arrays})
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ConfigError(f"the spec of the data is damaged ({' '.join(str(error).split())}).") from None
+        if problems := _problems(spec):
+            raise ConfigError(f"the spec of the data is damaged: {' '.join(problems)}")
+        return spec
+
+
+def _problems(spec: Spec) -> list[str]:
+    """What no source says."""
+    sizes = [size for array in spec.arrays.values() for size in array.shape] + [spec.max_length or 1]
+    numbers = [*spec.mean, *spec.std] if isinstance(spec.mean, tuple) and isinstance(spec.std, tuple) else [None]
+    rules = {
+        "sizes": all(isinstance(size, int) and 1 <= size < 2**31 for size in sizes),
+        "types": all(np.dtype(array.dtype).kind in "biuf" for array in spec.arrays.values()),
+        "class_names": isinstance(spec.class_names, tuple) and all(isinstance(n, str) for n in spec.class_names),
+        "mean and std": all(isinstance(number, int | float) for number in numbers),
+    }
+    return [f"{name} are not what was written." for name, good in rules.items() if not good]

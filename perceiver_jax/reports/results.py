@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The results of an evaluation: as files in the run folder, and as a table on the terminal."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.files import write_json
+from perceiver_jax.files import read_json, write_json
 
 
 def write_results(workdir: Path, results: dict[str, Any]) -> Path:
@@ -32,7 +31,7 @@ def write_results(workdir: Path, results: dict[str, Any]) -> Path:
 def read_results(workdir: Path, split: str, step: int) -> dict[str, Any] | None:
     """What was written for this split and step, if it was."""
     file = workdir / "evaluation" / f"{split}-{step}" / "results.json"
-    return json.loads(file.read_text()) if file.exists() else None
+    return read_json(file) if file.exists() else None
 
 
 def with_earlier_perturb(workdir: Path, results: dict[str, Any]) -> dict[str, Any]:

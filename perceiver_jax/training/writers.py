@@ -182,6 +182,9 @@ def _encode(values: dict[str, Any]) -> dict[str, Any]:
 
 def _decode(line: str) -> dict[str, Any]:
     try:
-        return {key: float(x) if isinstance(x, str) else x for key, x in json.loads(line).items()}
-    except (ValueError, AttributeError):
-        raise ConfigError(f"{FILE} holds a line that is not ours: {line[:80]!r}. Remove that line.") from None
+        values = {key: float(x) if isinstance(x, str) else x for key, x in json.loads(line).items()}
+        if type(values["step"]) is int and all(isinstance(x, int | float) for x in values.values()):
+            return values
+    except (ValueError, AttributeError, KeyError, RecursionError):
+        pass
+    raise ConfigError(f"{FILE} holds a line that is not ours: {line[:80]!r}. Remove that line.")
