@@ -6,6 +6,7 @@ test kills may leave a cut-off entry behind, which must not outlive the session.
 keeps one, JAX_COMPILATION_CACHE_DIR= goes without.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -19,11 +20,14 @@ import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
+import tests.typechecker  # noqa: F401 (named as text below)
+
 ROOT = Path(__file__).resolve().parents[1]
 
-install_import_hook("perceiver_jax", "beartype.beartype")  # before the first import of the package
+install_import_hook("perceiver_jax", "tests.typechecker.checked")  # before the first import of the package
 hypothesis.settings.register_profile("same every time", deadline=None, derandomize=True, database=None)
-hypothesis.settings.load_profile("same every time")
+hypothesis.settings.register_profile("fuzz", deadline=None, derandomize=False, max_examples=2000, database=None)
+hypothesis.settings.load_profile("same every time")  # --hypothesis-profile=fuzz: many more, others each time
 
 OWN_CACHE = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="perceiver_jax-xla-")
 DEFAULTS = {  # read when jax is imported, here and in the commands that tests start
@@ -99,6 +103,29 @@ def run_module(start_module):
         return Result(process.returncode, stdout, stderr)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def run_forked():
+    """As `run_module`, but forked from one process that has the libraries: for tables of commands that soon end."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests" / "forked.py")],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+    def run(module, *arguments, env=None):
+        request = {"module": module, "arguments": list(map(str, arguments)), "env": env or {}}
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        return Result(**json.loads(process.stdout.readline()))
+
+    yield run
+    process.stdin.close()
+    _kill(process)
+    process.stdout.close()
 
 
 def pytest_unconfigure(config):

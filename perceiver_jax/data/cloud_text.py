@@ -48,7 +48,7 @@ def read_numbers(
     try:
         if lines[0].strip():  # numpy would warn of lines that are all empty
             table = np.loadtxt(lines, delimiter=delimiter, usecols=range(width), ndmin=2, comments=None)
-            if len(table) == len(lines) and np.isfinite(table).all():
+            if len(table) == len(lines) and _are_float32(table):
                 return table
     except ValueError:
         pass  # only now look for the line
@@ -60,6 +60,11 @@ def read_numbers(
 
 def _are_numbers(words: Sequence[str], width: int) -> bool:
     try:
-        return len(words) == width and bool(np.isfinite([float(word) for word in words]).all())
+        return len(words) == width and _are_float32(np.array([float(word) for word in words]))
     except ValueError:
         return False
+
+
+def _are_float32(values: np.ndarray) -> bool:
+    """Finite, and so as float32 too."""
+    return bool((np.abs(values) <= np.finfo(np.float32).max).all())

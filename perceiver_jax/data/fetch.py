@@ -60,7 +60,9 @@ def unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
                 if parts.is_absolute() or ".." in parts.parts or stat.S_ISLNK(member.external_attr >> 16):
                     raise ConfigError(f"{archive}: member {member.filename!r} leads out of the archive. Do not use it.")
                 content.extract(member, folder)
-    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+    except (ConfigError, OSError):  # an OSError is the disk's, and told by whoever gave the folder
+        raise
+    except Exception as error:  # zipfile and zlib raise whatever a damaged byte leads to
         raise _broken(archive, error) from error
 
 
@@ -149,7 +151,7 @@ def _archive_key(archive: pathlib.Path) -> str:
     try:
         with zipfile.ZipFile(archive) as content:
             members = [(member.filename, member.file_size, member.CRC) for member in content.infolist()]
-    except (zipfile.BadZipFile, OSError) as error:
+    except Exception as error:
         raise _broken(archive, error) from error
     return f"unpacked-{key(members=members)}"
 

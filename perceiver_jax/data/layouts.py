@@ -103,7 +103,7 @@ def _listed(folder: pathlib.Path, listing: str, class_names: tuple[str, ...]):
     if not file.is_file():
         raise ConfigError(f"{file} is missing: expected the shapes of the split, one a line. Unpack the set again.")
     labels = {name: label for label, name in enumerate(class_names)}
-    for number, line in enumerate(file.read_text(errors="replace").splitlines(), 1):
+    for number, line in enumerate(read_lines(file), 1):
         shape = line.strip()
         if not shape:
             continue
@@ -133,6 +133,20 @@ def _class_folders(folder: pathlib.Path, form: str) -> Layout:
     )
 
 
+def read_lines(file: pathlib.Path) -> list[str]:
+    """The lines of a list.
+
+    Raises:
+        ConfigError: it is no text.
+    """
+    content = file.read_bytes()
+    try:
+        return content.decode().splitlines()
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{file}: line {line}: not UTF-8 text. Unpack the set again.") from None
+
+
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
     return [inner for inner in sorted(folder.iterdir()) if inner.is_dir() and not inner.name.startswith((".", "__"))]
 
@@ -145,7 +159,7 @@ def read_class_names(file: pathlib.Path) -> tuple[str, ...]:
     """
     if not file.is_file():
         raise ConfigError(f"{file} is missing: expected the class names, one a line, by label.")
-    names = tuple(line.strip() for line in file.read_text().splitlines() if line.strip())
+    names = tuple(line.strip() for line in read_lines(file) if line.strip())
     if not names or len(set(names)) < len(names):
         raise ConfigError(
             f"{file}: expected different class names, one a line, got {len(names)}, {len(set(names))} different."

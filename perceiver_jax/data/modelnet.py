@@ -140,7 +140,7 @@ class ModelNet(PointAugmentation):
         described = {"form": layout.form, "class_names": layout.class_names, "splits": layout.files}
         name = f"{layout.form}-{fingerprint(layout.folder, files, **described, **options)}"
         made = prepare(candidates, name, lambda folder: prepared_clouds.write(layout, folder, **options))
-        return prepared_clouds.read(made)
+        return prepared_clouds.read(layout, made, num_points=num_points, normals=self.normals)
 
     def _check_size(self, stored: int) -> None:
         for name in ("num_points", "num_evaluation_points"):

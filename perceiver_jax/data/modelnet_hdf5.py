@@ -7,13 +7,16 @@
 """
 
 import dataclasses
+import math
 import pathlib
 
 import h5py
 import numpy as np
 
-from perceiver_jax.data.layouts import HDF5_FILES, HDF5_LISTS, read_class_names
+from perceiver_jax.data.layouts import HDF5_FILES, HDF5_LISTS, read_class_names, read_lines
 from perceiver_jax.errors import ConfigError
+
+LARGEST_PACKING = 2000  # gzip packs up to 1032 bytes into one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +62,7 @@ def _files(folder: pathlib.Path, split: str) -> list[pathlib.Path]:
                 f"{folder}: neither {HDF5_LISTS[split]} nor {HDF5_FILES[split]}: the {split} split is not there."
             )
         return files
-    names = [line.strip().replace("\\", "/").rsplit("/", 1)[-1] for line in listing.read_text().splitlines()]
+    names = [line.strip().replace("\\", "/").rsplit("/", 1)[-1] for line in read_lines(listing)]
     files = [folder / name for name in names if name]
     for number, file in enumerate(files, 1):
         if not file.is_file():
@@ -76,8 +79,10 @@ def _read_file(file: pathlib.Path, names: tuple[str, ...], normals: bool) -> Clo
                 raise ConfigError(
                     f"{file}: no {' and no '.join(missing)} in it: expected the arrays {' and '.join(wanted)}."
                 )
-            points, label, *normal = (content[name][()] for name in wanted)
-    except OSError as error:
+            points, label, *normal = (_read_array(file, content[name]) for name in wanted)
+    except ConfigError:
+        raise
+    except Exception as error:  # h5py raises whatever a damaged byte leads to
         raise ConfigError(f"{file}: cannot be read as HDF5 ({_one_line(error)}). Fetch it again.") from error
     _check_shapes(file, points, label)
     if normals:
@@ -87,6 +92,22 @@ def _read_file(file: pathlib.Path, names: tuple[str, ...], normals: bool) -> Clo
     points, label = points.astype(np.float32, copy=False), label.reshape(-1)
     _check_records(file, points, label, names)
     return Clouds(points, label.astype(np.int32))
+
+
+def _read_array(file: pathlib.Path, array: h5py.Dataset) -> np.ndarray:
+    """The array, if the file holds all of it: HDF5 fills in zeros for what it lacks, of any size."""
+    stored, size = array.id.get_storage_size(), array.size * array.dtype.itemsize
+    if array.chunks:
+        whole = math.prod(-(-n // step) for n, step in zip(array.shape, array.chunks, strict=True))
+        complete = array.id.get_num_chunks() == whole and size <= stored * LARGEST_PACKING
+    else:
+        complete = stored >= size
+    if not complete:
+        raise ConfigError(
+            f"{file}: {array.name} is cut off: expected {array.dtype} {array.shape}, got {stored} bytes. "
+            "Fetch it again."
+        )
+    return array[()]
 
 
 def _check_shapes(file: pathlib.Path, points: np.ndarray, label: np.ndarray) -> None:

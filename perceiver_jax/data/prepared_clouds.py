@@ -86,19 +86,32 @@ def write(layout: Layout, folder: pathlib.Path, *, num_points: int, normals: boo
         raise
 
 
-def read(folder: pathlib.Path) -> tuple[tuple[str, ...], dict[str, Clouds]]:
+def read(
+    layout: Layout, folder: pathlib.Path, *, num_points: int, normals: bool
+) -> tuple[tuple[str, ...], dict[str, Clouds]]:
     """Class names and splits of a prepared set, into memory through Grain.
 
     Raises:
-        ConfigError: it is damaged.
+        ConfigError: it is damaged, or is not what `write` makes of this layout.
     """
     try:
         builder = tfds.builder_from_directory(str(folder / PreparedClouds.name / str(PreparedClouds.VERSION)))
-        splits = {split: _read_split(builder.as_data_source(split=split)) for split in builder.info.splits}
+        splits = {split: _read_split(builder.as_data_source(split=split)) for split in layout.files}
+        names = tuple(builder.info.features["label"].names)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{folder}: the prepared set is damaged ({reason}). Delete it and run again.") from error
-    return tuple(builder.info.features["label"].names), splits
+        raise _damaged(folder, " ".join(str(error).split())[:200]) from error
+    if names != layout.class_names:
+        raise _damaged(folder, f"its classes are {', '.join(names)[:100]}")
+    for split, files in layout.files.items():
+        points, label = splits[split].points, [label for _, label in files]
+        whole = points.shape == (len(files), num_points, 6 if normals else 3) and np.isfinite(points).all()
+        if not whole or splits[split].label.tolist() != label:
+            raise _damaged(folder, f"its {split} split, {points.shape}, is not that of {layout.folder}")
+    return names, splits
+
+
+def _damaged(folder: pathlib.Path, reason: str) -> ConfigError:
+    return ConfigError(f"{folder}: the prepared set is damaged ({reason}). Delete it and run again.")
 
 
 def sample(layout: Layout, name: str, num_points: int, normals: bool, sample_seed: int) -> np.ndarray:
