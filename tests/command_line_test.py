@@ -33,10 +33,10 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("command", "expected"), TABLE, ids=[" ".join(command)[:60] for command, _ in TABLE])
-def test_one_line_and_exit_78(run_module, tmp_path, command, expected):
+def test_one_line_and_exit_78(run_forked, tmp_path, command, expected):
     module, *arguments = command
     workdir = [] if module != "main" else [f"--workdir={tmp_path / 'run'}"]
-    result = run_module(module, *arguments, *workdir)
+    result = run_forked(module, *arguments, *workdir)
     assert result.rc == 78, result
     assert expected in result.stderr
     assert "Traceback" not in result.stderr and result.stderr.count("\n") <= 2, result.stderr
