@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> None:
 def train(config: dict, workdir: Path, console, preemption) -> None:
     """Trains, tests the best checkpoint, and says what to run next."""
     from perceiver_jax import experiment, run_folder
+    from perceiver_jax.training import memory
     from perceiver_jax.training.console import duration
     from perceiver_jax.training.loop import train as run_loop
     from perceiver_jax.weights.transfer import Transfer
@@ -54,7 +55,8 @@ def train(config: dict, workdir: Path, console, preemption) -> None:
         )
     training = dataclasses.replace(training, initial=transfer.values)
     with lock:
-        history = run_loop(training, workdir, console, texts=run_folder.texts(config, state), preemption=preemption)
+        with memory.explained(training, state):
+            history = run_loop(training, workdir, console, texts=run_folder.texts(config, state), preemption=preemption)
         steps = max((line["step"] for line in history), default=0)
         with preemption.interruptible(f"preempted at step {steps}, saved; run the same command to go on"):
             test(training, workdir)

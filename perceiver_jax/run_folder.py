@@ -7,8 +7,11 @@ else a later command or a reader needs.
 
 import contextlib
 import json
+import math
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from perceiver_jax import config as configs
 from perceiver_jax.errors import ConfigError
@@ -69,6 +72,9 @@ def open_run(
             record = run_record(training, state) | {"init_from": transfer.record()}
             if (workdir / "config.json").exists():
                 record = _go_on(workdir, config, record, state, console, allow_changes=allow_changes)
+            with Checkpoints(workdir / "checkpoints"):
+                pass  # removes left-overs, which may fill the disk
+            _check_space(workdir, training, state)
             write_json(workdir / "run.json", record)
             write_json(workdir / "config.json", config)
         except OSError as error:
@@ -84,6 +90,15 @@ def is_new(workdir: Path) -> bool:
     """Whether training begins at step 0 here."""
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         return checkpoints.latest() is None
+
+
+def _check_space(workdir: Path, training: Training, state: TrainState) -> None:
+    """Room for a checkpoint, and for all that will be kept: the newest, the best and the one being written."""
+    size = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    settings = training.settings
+    saves = 1 + (settings.num_steps // settings.checkpoint_every if settings.checkpoint_every else 0)
+    kept = settings.keep_latest + 2 + (settings.num_steps // settings.keep_every if settings.keep_every else 0)
+    disk.check_space(workdir / "checkpoints", size, min(saves, kept))
 
 
 def texts(config: dict[str, Any], state: TrainState) -> dict[str, str]:
