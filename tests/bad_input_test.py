@@ -222,7 +222,7 @@ REAL = (0, 15, 34)  # rows that start a process of their own
 
 
 @pytest.mark.parametrize(
-    ("number", "row"), enumerate(ROWS), ids=[f"{row[0]} {row[-1]}"[:50].replace("/", "") for row in ROWS]
+    ("number", "row"), list(enumerate(ROWS)), ids=[f"{row[0]} {row[-1]}"[:50].replace("/", "") for row in ROWS]
 )
 def test_one_line_and_exit_78(good, tmp_path, run_module, run_forked, number, row):
     which, damage, (module, *arguments), expected = row

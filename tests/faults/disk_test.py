@@ -78,21 +78,21 @@ def test_a_disk_that_fills_up_ends_the_run_and_room_lets_it_go_on(disk, start_mo
         if re.match(r"step +6/16 .*train", line):  # step 2 is promised, since the save of step 4 waits for that
             ballast = fill(disk, leave=1 << 20)
             break
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=300)
     assert process.returncode == 75, (stdout, stderr)
     assert re.search(r"error: \S*disk/run\S*: no space left while .* MB free\. Step \d+ is saved", stderr), stderr
     assert "Traceback" not in stderr.partition("error: ")[2]
     (*_, last) = promised(run)
     ballast.unlink()
     (run / "checkpoints" / "6.orbax-checkpoint-tmp-9").mkdir()  # as a save leaves it that was cut off
-    again = run_module("main", *RUN, f"--workdir={run}")
+    again = run_module("main", *RUN, f"--workdir={run}", timeout=300)
     assert again.rc == 0, again
     assert re.search(r"removing \S*6.orbax-checkpoint-tmp-9: its save was never finished", again.stderr)
     assert f"resuming at step {last} of 16" in again.stdout  # verified by its hashes
     assert not list((run / "checkpoints").glob("*tmp*")) and promised(run)[-1] == 16
 
     remount(disk, "ro")  # a finished run on a disk that cannot be written any more
-    result = run_module("main", *RUN, f"--workdir={run}")
+    result = run_module("main", *RUN, f"--workdir={run}", timeout=300)
     remount(disk, "rw")
     assert result.rc == 78 and "Traceback" not in result.stderr
     assert re.search(
