@@ -12,21 +12,26 @@ import orbax.checkpoint as ocp
 SMALL = ("main", "--config=tests/faults/small.py")
 LAST = 64
 """The step at which the small run stops early."""
-CLOCK = ("time", "wait", "per_second")
+CLOCK = ("time", "wait", "per_second", "mfu")
 
 
 def outcome(workdir: Path) -> dict:
     """All that must not depend on whether the run was interrupted."""
     folder = workdir / "checkpoints" / str(LAST)
-    with ocp.StandardCheckpointer() as checkpointer:
-        state = checkpointer.restore((folder / "state").absolute())
-    leaves = jax.tree_util.tree_leaves_with_path(state)
     return {
-        "state": {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves},
+        "state": saved_state(folder),
         "progress": json.loads((folder / "progress" / "metadata").read_text()),
         "metrics": metrics(workdir),
         "test": json.loads((workdir / "evaluation" / "results.json").read_text()),
     }
+
+
+def saved_state(step: Path) -> dict[str, bytes]:
+    """Every leaf of a checkpoint, by path."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        state = checkpointer.restore((step / "state").absolute())
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves}
 
 
 def metrics(workdir: Path) -> list[dict]:
