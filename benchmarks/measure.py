@@ -113,6 +113,9 @@ def interleave(bursts: Mapping[tuple[str, str], Callable[[int], float]], rounds:
         first = turn % len(keys)
         for name, what in keys[first:] + keys[:first]:
             time.sleep(SETTLE)
+            bursts[name, what](
+                1
+            )  # memory that lay idle since the last burst may have gone back to a virtual machine's host
             taken = bursts[name, what](counts[name, what])
             times.setdefault(name, {}).setdefault(what, []).append(taken)
     return times
