@@ -54,11 +54,10 @@ def measure_data(config: Mapping[str, Any], rounds: int, seconds: float, num_ste
 
 def rates(training, rounds: int, seconds: float) -> dict[str, Any]:
     """Batches and examples per second, the source alone and the pipeline by turns."""
-    from perceiver_jax.data.pipeline import train_batches
-    from perceiver_jax.data.plan import Plan
+    from perceiver_jax.data.pipeline import train_batches, train_plan
 
     source, settings = training.source, training.settings
-    plan = Plan(source.num_examples("train"), settings.batch_size, settings.seed)
+    plan = train_plan(source, settings.batch_size, settings.seed)
     numbers = itertools.count()
 
     def load(count: int) -> float:
@@ -110,15 +109,14 @@ def waits(training, num_steps: int) -> dict[str, float]:
     import jax
 
     from benchmarks.jax_steps import training_step
-    from perceiver_jax.data.pipeline import train_batches
-    from perceiver_jax.data.plan import Plan
+    from perceiver_jax.data.pipeline import train_batches, train_plan
     from perceiver_jax.training.sharding import put_batch
     from perceiver_jax.training.state import init_state
 
     settings = training.settings
     make_state, _, step = training_step(training, training.task)
     state = init_state(make_state, training.mesh, settings.seed)
-    plan = Plan(training.source.num_examples("train"), settings.batch_size, settings.seed)
+    plan = train_plan(training.source, settings.batch_size, settings.seed)
     uncounted, waited, last = _read_ahead(settings), [], None
     total = uncounted + num_steps
     with train_batches(training.source, plan, start_step=0, num_steps=total, **_reading(settings)) as batches:

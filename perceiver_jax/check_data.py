@@ -56,22 +56,43 @@ def _print_classes(source) -> None:
 def _draw(source) -> Path:
     from PIL import Image
 
-    from perceiver_jax.figures.clouds import contact_sheet
-
     count = source.num_examples("train")
     ids = np.linspace(0, count - 1, min(NUM_SAMPLES.value, count)).astype(np.int64)
     batch = source.load("train", ids, 0)
-    points = batch["points"][..., :3]
     titles = [source.spec.class_names[label] for label in batch["label"]]
+    (draw,) = (SHEETS[name] for name in batch if name in SHEETS)
     folder = Path(OUTPUT_DIR.value)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(contact_sheet(points, titles, up_axis=source.up_axis)).save(folder / "samples.png")
+        Image.fromarray(draw(source, batch, titles)).save(folder / "samples.png")
     except OSError as error:
         raise ConfigError(
             f"{folder} cannot be written ({error.strerror}). Choose another with --output_dir."
         ) from error
     return folder / "samples.png"
+
+
+def _clouds(source, batch, titles: Sequence[str]) -> np.ndarray:
+    from perceiver_jax.figures.clouds import contact_sheet
+
+    return contact_sheet(batch["points"][..., :3], titles, up_axis=source.up_axis)
+
+
+def _curves(source, batch, titles: Sequence[str]) -> np.ndarray:
+    from perceiver_jax.figures.sequences import curve_sheet
+
+    return curve_sheet(batch["sequence"], batch["mask"], titles)
+
+
+def _texts(source, batch, titles: Sequence[str]) -> np.ndarray:
+    from perceiver_jax.data.text import decode
+    from perceiver_jax.figures.sequences import text_sheet
+
+    return text_sheet([decode(tokens) for tokens in batch["tokens"]], titles)
+
+
+SHEETS = {"points": _clouds, "sequence": _curves, "tokens": _texts}
+"""How a batch is drawn, by the name of its input."""
 
 
 def run() -> None:

@@ -15,8 +15,7 @@ import jax
 from jax.sharding import Mesh
 
 from perceiver_jax import config as configs
-from perceiver_jax.data.pipeline import evaluation_batches
-from perceiver_jax.data.plan import Plan
+from perceiver_jax.data.pipeline import evaluation_batches, train_plan
 from perceiver_jax.data.source import Source
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError
@@ -51,7 +50,7 @@ def build(config: Section) -> Training:
     problems.add(*configs.wrong_fields(config))
     problems.raise_all()  # nothing can be built of these
     source = build_source(config)
-    plan = Plan(source.num_examples("train"), config["batch_size"], config["seed"])
+    plan = train_plan(source, config["batch_size"], config["seed"])
     settings = _settings(config, plan.steps_per_epoch)
     problems.add(*wrong_values(config, source.splits))
     optimizer = problems.attempt(build_part, "optimizer", config["optimizer"])

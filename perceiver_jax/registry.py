@@ -14,11 +14,15 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from perceiver_jax.data.babble import Babble
 from perceiver_jax.data.modelnet import ModelNet
+from perceiver_jax.data.patterns import Patterns
 from perceiver_jax.data.solids import Solids
 from perceiver_jax.data.spec import Spec
+from perceiver_jax.data.text import Text
+from perceiver_jax.data.timeseries import TimeSeries
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.models.adapters import ImageAdapter, PointAdapter, SequenceAdapter
+from perceiver_jax.models.adapters import ImageAdapter, PointAdapter, SequenceAdapter, TokenAdapter
 from perceiver_jax.models.perceiver import Perceiver, PerceiverEncoder
 from perceiver_jax.models.positions import FourierPositions, LearnedPositions
 from perceiver_jax.tasks.classification import Classification
@@ -63,12 +67,20 @@ def _perceiver(*, spec: Spec, adapter: Mapping[str, Any], pooling: str, zero_hea
         raise ConfigError(f"config.model.dtype={dtype!r} is unknown: expected {', '.join(DTYPES)}.")
     dtype = jnp.dtype(dtype)
     return Perceiver(
-        adapter=build("adapter", adapter, positions=positions),
+        adapter=_adapter(spec, adapter, positions=positions),
         encoder=PerceiverEncoder(dtype=dtype, parent=None, **encoder),
         num_classes=len(spec.class_names),
         pooling=pooling,
         zero_head=zero_head,
     )
+
+
+def _adapter(spec: Spec, section: Mapping[str, Any], **given: Any):
+    """Adapters of sequences are built for the longest of the data and its channels."""
+    part = find("adapter", section.get("name", ""))
+    shapes = [array.shape for name, array in spec.arrays.items() if name not in ("label", "mask")]
+    facts = {"max_length": spec.max_length, "num_channels": shapes[0][-1]}
+    return build("adapter", section, **given, **{name: facts[name] for name in part.given if name in facts})
 
 
 def _classification(*, spec: Spec, **fields) -> Classification:
@@ -91,6 +103,10 @@ PARTS: dict[str, dict[str, Part]] = {
     "data": {
         "solids": _part(Solids, "seed"),
         "modelnet": _part(ModelNet, "seed"),
+        "patterns": _part(Patterns, "seed"),
+        "timeseries": _part(TimeSeries, "seed"),
+        "babble": _part(Babble, "seed"),
+        "text": _part(Text, "seed"),
     },
     "positions": {
         "fourier": _part(FourierPositions),
@@ -99,7 +115,8 @@ PARTS: dict[str, dict[str, Part]] = {
     "adapter": {
         "points": _part(PointAdapter, "positions"),
         "image": _part(ImageAdapter, "positions"),
-        "sequence": _part(SequenceAdapter, "positions"),
+        "sequence": _part(SequenceAdapter, "positions", "max_length", "num_channels"),
+        "tokens": _part(TokenAdapter, "positions", "max_length"),
     },
     "model": {
         "perceiver": Part(_perceiver, (Perceiver, PerceiverEncoder), ("encoder", "num_classes")),

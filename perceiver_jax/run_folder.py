@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from perceiver_jax import config as configs
+from perceiver_jax.data import pipeline
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.files import write_json
 from perceiver_jax.training import disk
@@ -172,7 +173,7 @@ def _describe(record: dict[str, Any], state: TrainState, training: Training, con
     source, settings = training.source, training.settings
     sizes = ", ".join(f"{source.num_examples(split):,} {split}" for split in source.splits)
     console.say(f"{sizes} examples" + (f" in {len(names)} classes" if (names := source.spec.class_names) else ""))
-    for note in training.task.notes(source.spec):
+    for note in [*pipeline.notes(source), *training.task.notes(source.spec)]:
         console.say(note)
     flops = "" if training.flops_per_example is None else f", {training.flops_per_example / 1e9:,.2f} GFLOP per example"
     epochs = settings.num_steps / settings.steps_per_epoch

@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = {
     "solids": ["", "tiny"],
     "modelnet40": ["", "paper", "modelnet10", "tiny"],
+    "sequences": ["", "small", "base", "large", "tiny"],
+    "text": ["", "tiny"],
+    "timeseries": ["", "tiny"],
 }
 
 
@@ -53,8 +56,22 @@ def modelnet40(tmp_path_factory):
     return folder
 
 
-def resolved(name, variant, modelnet40):
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory):
+    """Folders of the readers of sequences, by the name of their source: a few examples each."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in ("timeseries", "text")}
+    series = "@timeStamps false\n@classLabel true a b\n@data\n" + "1,2,3:4,5,6:a\n1,2:3,4:b\n" * 40
+    lines = "a\tsome text\nb\tother text\n" * 40
+    for split in ("train", "test"):
+        (folders["timeseries"] / f"X_{split.upper()}.ts").write_text(series)
+        (folders["text"] / f"{split}.tsv").write_text(lines)
+    return folders
+
+
+def resolved(name, variant, modelnet40, labelled):
     config = configs.to_dict(load(name, variant))
+    if config["data"]["name"] in labelled:
+        config["data"]["path"] = str(labelled[config["data"]["name"]])
     if config["data"]["name"] == "modelnet":
         config["data"]["path"] = str(modelnet40)
         config["data"]["num_points"] = min(config["data"]["num_points"], 2048)
@@ -75,8 +92,8 @@ def test_every_variant_is_covered(name):
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
-def test_builds_at_full_size_and_again_from_json(name, variant, modelnet40):
-    config = resolved(name, variant, modelnet40)
+def test_builds_at_full_size_and_again_from_json(name, variant, modelnet40, labelled):
+    config = resolved(name, variant, modelnet40, labelled)
     again = json.loads(json.dumps(config))
     shapes = []
     for values in (config, again):
@@ -87,8 +104,8 @@ def test_builds_at_full_size_and_again_from_json(name, variant, modelnet40):
     assert shapes[0] == shapes[1]
 
 
-def test_parameters_of_the_published_model(modelnet40):
-    training = experiment.build(resolved("modelnet40", "paper", modelnet40))
+def test_parameters_of_the_published_model(modelnet40, labelled):
+    training = experiment.build(resolved("modelnet40", "paper", modelnet40, labelled))
     assert num_parameters(experiment.abstract_training_state(training).params) == 44_772_202
 
 

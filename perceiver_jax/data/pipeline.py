@@ -17,8 +17,10 @@ import grain
 import numpy as np
 from absl import flags
 
-from perceiver_jax.data.plan import Plan, evaluation_plan
-from perceiver_jax.data.source import Source
+from perceiver_jax.data.buckets import Buckets
+from perceiver_jax.data.plan import EvaluationPlan, Plan, evaluation_plan
+from perceiver_jax.data.source import Source, VariableLength
+from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError, Retry
 
 Batch = dict[str, np.ndarray]
@@ -54,6 +56,27 @@ class Batches(Iterator[Batch]):
 
     def __exit__(self, *exception) -> None:
         self.close()
+
+
+def train_plan(source: Source, batch_size: int, seed: int) -> Plan:
+    """The order of the training split, by length where lengths vary."""
+    return Plan(source.num_examples("train"), batch_size, seed, buckets=_buckets(source, "train"))
+
+
+def notes(source: Source) -> list[str]:
+    """What a person should know of the batches, a line each."""
+    if not isinstance(source, VariableLength):
+        return []
+    padded, lengths = source.padded_lengths, source.lengths("train")
+    shapes = "one shape is compiled" if len(padded) == 1 else f"{len(padded)} shapes are compiled"
+    listed = ", ".join(map(str, padded))
+    return [f"lengths {lengths.min():,} to {lengths.max():,}, batches padded to {listed}: {shapes}"]
+
+
+def _buckets(source: Source, split: str) -> Buckets | None:
+    if not isinstance(source, VariableLength):
+        return None
+    return Buckets(source.lengths(split), source.padded_lengths)
 
 
 def train_batches(
@@ -105,7 +128,7 @@ def evaluation_batches(
     """
     if split not in source.splits:
         raise ConfigError(f"split={split!r}: the data has {', '.join(source.splits)}. Use one of these.")
-    plan = evaluation_plan(source.num_examples(split), batch_size, num_examples)
+    plan = evaluation_plan(source.num_examples(split), batch_size, num_examples, _buckets(source, split))
     rows = _share(batch_size, process_index, process_count)
     load = functools.partial(_evaluation_batch, source, plan, split, rows)
     return _serve(load, 0, plan.num_batches, 0, prefetch)
@@ -124,15 +147,17 @@ def _share(batch_size: int, process_index: int, process_count: int) -> slice:
 
 def _train_batch(source: Source, plan: Plan, rows: slice, i: int) -> Batch:
     ids = plan.ids(i)[rows]
-    return _load(source, "train", ids, ids, plan.epoch(i), i)
+    return _load(source, "train", ids, ids, plan.epoch(i), plan.length(i), i)
 
 
-def _evaluation_batch(source: Source, plan, split: str, rows: slice, i: int) -> Batch:
+def _evaluation_batch(source: Source, plan: EvaluationPlan, split: str, rows: slice, i: int) -> Batch:
     ids = plan.ids(i)
-    return _load(source, split, np.where(ids < 0, ids[0], ids)[rows], ids[rows], None, i)
+    return _load(source, split, np.where(ids < 0, ids[0], ids)[rows], ids[rows], None, plan.length(i), i)
 
 
-def _load(source: Source, split: str, loaded: np.ndarray, ids: np.ndarray, epoch: int | None, i: int) -> Batch:
+def _load(
+    source: Source, split: str, loaded: np.ndarray, ids: np.ndarray, epoch: int | None, length: int | None, i: int
+) -> Batch:
     """The arrays of the examples `loaded`, labelled with `ids`; errors say where they come from."""
     where = f"batch {i} of {split!r}, {len(loaded)} examples with ids {loaded.min()}..{loaded.max()}"
     try:
@@ -146,6 +171,8 @@ def _load(source: Source, split: str, loaded: np.ndarray, ids: np.ndarray, epoch
             raise ConfigError(f"{error} ({where})") from error
         raise RuntimeError(f"loading failed: {type(error).__name__}: {error} ({where})") from error
     _check_spec(source, arrays, len(ids), where)
+    if length is not None:
+        arrays = _padded(source.spec, arrays, length)
     return {**arrays, "weight": (ids >= 0).astype(np.float32), "id": ids.astype(np.int32)}
 
 
@@ -162,6 +189,16 @@ def _first_bad(source: Source, split: str, ids: np.ndarray, epoch: int | None, e
         except Exception as failed:
             return _first_bad(source, split, part, epoch, failed)
     return None, error
+
+
+def _padded(spec: Spec, arrays: Batch, length: int) -> Batch:
+    """The arrays that vary, cut or filled up with zeros to `length`, which every row fits into."""
+
+    def padded(array: np.ndarray) -> np.ndarray:
+        missing = [(0, 0), (0, max(length - array.shape[1], 0)), *[(0, 0)] * (array.ndim - 2)]
+        return np.pad(array[:, :length], missing)
+
+    return arrays | {name: padded(arrays[name]) for name in spec.varying()}
 
 
 def _check_spec(source: Source, arrays: Batch, rows: int, where: str) -> None:

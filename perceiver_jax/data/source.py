@@ -37,3 +37,19 @@ class Source(Protocol):
 
     def labels(self, split: str) -> np.ndarray:
         """Class of every example of the split, int32."""
+
+
+@runtime_checkable
+class VariableLength(Source, Protocol):
+    """A source of sequences: batches are made of similar lengths, and padded to one of a few.
+
+    `spec.max_length` is the longest; arrays whose first axis has that size in the spec vary with the length. `load`
+    pads them to the longest of its rows, or more, with zeros; one of them is `mask`, 1 for real.
+    """
+
+    @property
+    def padded_lengths(self) -> tuple[int, ...]:
+        """The lengths batches may have, ascending, the last `spec.max_length`; each is a shape to compile."""
+
+    def lengths(self, split: str) -> np.ndarray:
+        """Length of every example of the split, int32, not above `spec.max_length`."""

@@ -35,6 +35,10 @@ class Spec:
     std: tuple[float, ...] = ()
     max_length: int | None = None
 
+    def varying(self) -> tuple[str, ...]:
+        """Names of the arrays whose first axis is the length, where lengths vary."""
+        return tuple(name for name, array in self.arrays.items() if array.shape[:1] == (self.max_length,))
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dict; `Spec.from_dict` gives back an equal Spec, also after a trip through JSON."""
         fields = dataclasses.asdict(self)

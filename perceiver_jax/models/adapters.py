@@ -45,22 +45,59 @@ class ImageAdapter(nn.Module):
 
 
 class SequenceAdapter(nn.Module):
-    """Sequences (batch, length, channels) of up to `max_length`; an index has one position in all."""
+    """Sequences (batch, length, channels) of up to `max_length`; an index has one position in all.
+
+    `num_channels` is what is expected of them; None takes any number.
+    """
 
     positions: nn.Module
     max_length: int
+    num_channels: int | None = None
 
     def __call__(self, inputs: Shaped[Array, "..."]) -> Float[Array, "batch length channels"]:
         _check_float(inputs, "a sequence")
-        if inputs.ndim != 3:
-            raise ConfigError(f"a sequence has shape {inputs.shape}: expected (batch, length, channels).")
-        length = inputs.shape[1]
-        if length > self.max_length:
+        if inputs.ndim != 3 or self.num_channels not in (None, inputs.shape[2]):
+            channels = self.num_channels or "channels"
+            raise ConfigError(f"a sequence has shape {inputs.shape}: expected (batch, length, {channels}).")
+        _check_length(inputs.shape[1], self.max_length)
+        return _join(inputs, _index_positions(self.positions, self.max_length, inputs.shape[1]))
+
+
+class TokenAdapter(nn.Module):
+    """Sequences (batch, length) of whole numbers below `vocabulary_size`, each embedded in `embed_dim` channels.
+
+    The embedding starts as a truncated normal of deviation 1: layer norm over [embedding | positions] then weighs both
+    alike.
+    """
+
+    positions: nn.Module
+    max_length: int
+    vocabulary_size: int
+    embed_dim: int = 64
+
+    @nn.compact
+    def __call__(self, inputs: Shaped[Array, "..."]) -> Float[Array, "batch length channels"]:
+        if inputs.ndim != 2 or not jnp.issubdtype(inputs.dtype, jnp.integer):
             raise ConfigError(
-                f"a sequence has length {length}: expected at most max_length={self.max_length}. "
-                "Raise max_length or cut the sequence."
+                f"tokens have shape {inputs.shape} and type {inputs.dtype}: expected (batch, length), whole numbers."
             )
-        return _join(inputs, self.positions(grid_positions((self.max_length,)))[:length])
+        _check_length(inputs.shape[1], self.max_length)
+        initializer = nn.initializers.truncated_normal(1.0)
+        embedded = nn.Embed(self.vocabulary_size, self.embed_dim, embedding_init=initializer, name="embed")(inputs)
+        return _join(embedded, _index_positions(self.positions, self.max_length, inputs.shape[1]))
+
+
+def _index_positions(positions: nn.Module, max_length: int, length: int) -> Float[Array, "length channels"]:
+    """Of the first `length` indices: a step's position does not depend on how many follow."""
+    return positions(grid_positions((max_length,)))[:length]
+
+
+def _check_length(length: int, max_length: int) -> None:
+    if length > max_length:
+        raise ConfigError(
+            f"a sequence has length {length}: expected at most max_length={max_length}. "
+            "Raise max_length or cut the sequence."
+        )
 
 
 def _join(

@@ -189,7 +189,7 @@ class Perceiver(nn.Module):
 
     def __call__(
         self,
-        inputs: Float[Array, "batch ..."],
+        inputs: Shaped[Array, "batch ..."],
         mask: Shaped[Array, "batch length"] | None = None,
         *,
         train: bool = False,

@@ -16,8 +16,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from perceiver_jax.data.pipeline import evaluation_batches, train_batches
-from perceiver_jax.data.plan import Plan
+from perceiver_jax.data.pipeline import evaluation_batches, train_batches, train_plan
 from perceiver_jax.errors import Retry
 from perceiver_jax.training.cadence import every
 from perceiver_jax.training.checkpoint import FILE_SIZE, Checkpoints
@@ -73,7 +72,7 @@ class _Loop:
             keep_latest=self.settings.keep_latest,
             keep_every_steps=self.settings.keep_every,
         )
-        self.plan = Plan(training.source.num_examples("train"), self.settings.batch_size, self.settings.seed)
+        self.plan = train_plan(training.source, self.settings.batch_size, self.settings.seed)
         step = make_train_step(
             training.task,
             training.optimizer,
@@ -93,6 +92,7 @@ class _Loop:
         self.evaluated = False
         self.stopped = ""
         self.tracing = False
+        self.shapes: set[tuple] = set()  # of the batches that the step was compiled for
 
     def run(self, texts: dict[str, str]) -> list[dict[str, Any]]:
         with self.watchdog:
@@ -174,11 +174,16 @@ class _Loop:
         began = time.perf_counter()
         batch = self._read(batches, "compile" if first else "step")
         waited = time.perf_counter() - began
+        shapes = tuple(rows.shape for rows in batch.values())
+        if compiles := shapes not in self.shapes:
+            self.shapes.add(shapes)
+            self.meter.stop_clock()
         self.state, report = self.train_step(self.state, put_batch(batch, self.mesh))
-        self.meter.push(report, batch["id"], 0.0 if first else waited)
-        if first:
+        self.meter.push(report, batch["id"], waited)
+        if compiles:
             jax.block_until_ready(report)
-            self.console.say(f"first step, compilation included: {duration(time.perf_counter() - began)}")
+            which = "first step" if first else "first step of another shape"
+            self.console.say(f"{which}, compilation included: {duration(time.perf_counter() - began)}")
             self.meter.stop_clock()
 
     def _read(self, batches, phase: str):

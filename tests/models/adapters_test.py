@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perceiver_jax.models.adapters import ImageAdapter, PointAdapter, SequenceAdapter
+from perceiver_jax.models.adapters import ImageAdapter, PointAdapter, SequenceAdapter, TokenAdapter
 from perceiver_jax.models.positions import (
     FourierPositions,
     LearnedPositions,
@@ -63,6 +63,8 @@ def test_sequence_padding_changes_nothing():
         (ImageAdapter(FOURIER), (32, 32), r"expected \(batch, height, width, channels\)"),
         (SequenceAdapter(FOURIER, 8), (2, 9, 3), "length 9: expected at most max_length=8"),
         (SequenceAdapter(FOURIER, 8), (2, 8), r"expected \(batch, length, channels\)"),
+        (SequenceAdapter(FOURIER, 8, 4), (2, 8, 3), r"expected \(batch, length, 4\)"),
+        (TokenAdapter(FOURIER, 8, 262), (2, 8), "type float32: expected .*, whole numbers"),
     ],
 )
 def test_wrong_shapes(adapter, shape, message):
@@ -74,3 +76,16 @@ def test_whole_numbers_are_refused():
     inputs = jnp.zeros((2, 8, 8, 3), jnp.uint8)
     with pytest.raises(ValueError, match="type uint8: expected floating point"):
         ImageAdapter(FOURIER).apply({}, inputs)
+
+
+def test_tokens_are_embedded_and_placed():
+    adapter = TokenAdapter(FOURIER, max_length=9, vocabulary_size=20, embed_dim=4)
+    tokens = jnp.array([[3, 5, 3]])
+    variables = adapter.init(jax.random.key(0), tokens)
+    output = adapter.apply(variables, tokens)
+    assert output.shape == (1, 3, 4 + 1 + 2 * 4) and variables["params"]["embed"]["embedding"].shape == (20, 4)
+    np.testing.assert_array_equal(output[0, 0, :4], output[0, 2, :4])
+    assert not np.array_equal(output[0, 0, :4], output[0, 1, :4])
+    np.testing.assert_array_equal(output[0, :, 4:], fourier_features(grid_positions((9,)), 4, 16.0)[:3])
+    with pytest.raises(ValueError, match="length 10: expected at most max_length=9"):
+        adapter.apply(variables, jnp.zeros((1, 10), jnp.int32))
