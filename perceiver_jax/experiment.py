@@ -15,7 +15,7 @@ import jax
 from jax.sharding import Mesh
 
 from perceiver_jax import config as configs
-from perceiver_jax.data.pipeline import evaluation_batches, train_plan
+from perceiver_jax.data.pipeline import evaluation_batches, train_plan, typical_spec
 from perceiver_jax.data.source import Source
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError
@@ -77,7 +77,7 @@ def build(config: Section) -> Training:
         mesh=mesh,
         controls=_controls(config),
         settings=settings,
-        flops_per_example=task.flops(source.spec),
+        flops_per_example=task.flops(typical_spec(source, plan)),
     )
 
 

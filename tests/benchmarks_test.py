@@ -142,6 +142,17 @@ def test_checkpoint_cost(tmp_path):
     assert 0 < written["seconds"]["ours"]["check"]["median"] < 5 and "the check alone" in result.stdout
 
 
+def test_buckets(tmp_path):
+    small = ("--batch_size=4", "--batches=6", "--rounds=1", f"--json={tmp_path / 'buckets.json'}")
+    result = run_benchmark("buckets", "--config=configs/sequences.py:tiny", *small)
+    assert result.returncode == 0, result.stderr
+    results = json.loads((tmp_path / "buckets.json").read_text())
+    assert sum(results["lengths"]["buckets"].values()) == 6 and results["lengths"]["padded"] == {"40": 6}
+    assert results["buckets_over_padded"] > 0 and "times the sequences per second" in result.stdout
+    result = run_benchmark("buckets", "--config=configs/solids.py:tiny", *small)
+    assert result.returncode == 78 and "has no length buckets" in result.stderr
+
+
 def test_a_missing_modelnet_is_replaced(tmp_path):
     data = to_dict(section("data", "modelnet", path=NOWHERE, num_points=16, num_evaluation_points=20))
     config, (note,) = on_available_data({"data": data, "seed": 0}, tmp_path)

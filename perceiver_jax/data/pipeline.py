@@ -63,6 +63,14 @@ def train_plan(source: Source, batch_size: int, seed: int) -> Plan:
     return Plan(source.num_examples("train"), batch_size, seed, buckets=_buckets(source, "train"))
 
 
+def typical_spec(source: Source, plan: Plan) -> Spec:
+    """The spec of an example as long as the batches of an epoch are on average."""
+    if plan.buckets is None:
+        return source.spec
+    lengths = [plan.length(i) for i in range(plan.steps_per_epoch)]
+    return source.spec.at_length(round(float(np.mean(lengths))))
+
+
 def notes(source: Source) -> list[str]:
     """What a person should know of the batches, a line each."""
     if not isinstance(source, VariableLength):

@@ -39,6 +39,13 @@ class Spec:
         """Names of the arrays whose first axis is the length, where lengths vary."""
         return tuple(name for name, array in self.arrays.items() if array.shape[:1] == (self.max_length,))
 
+    def at_length(self, length: int) -> "Spec":
+        """The same with examples of this length, where lengths vary."""
+        arrays = {
+            name: ArraySpec((length, *self.arrays[name].shape[1:]), self.arrays[name].dtype) for name in self.varying()
+        }
+        return dataclasses.replace(self, arrays=self.arrays | arrays)
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-able dict; `Spec.from_dict` gives back an equal Spec, also after a trip through JSON."""
         fields = dataclasses.asdict(self)

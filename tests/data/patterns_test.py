@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from perceiver_jax.data.patterns import WAVEFORMS, Patterns
-from perceiver_jax.data.pipeline import evaluation_batches, train_batches, train_plan
+from perceiver_jax.data.pipeline import evaluation_batches, notes, train_batches, train_plan, typical_spec
 from perceiver_jax.errors import ConfigError
 
 PATTERNS = Patterns()
@@ -138,3 +138,13 @@ def test_evaluation_counts_each_example_once():
         batches = list(batches)
     ids = np.concatenate([batch["id"][batch["weight"] == 1] for batch in batches])
     assert sorted(ids.tolist()) == list(range(13)) and len({batch["sequence"].shape for batch in batches}) > 1
+
+
+def test_what_is_said_and_counted():
+    assert notes(SMALL) == [
+        f"lengths {SMALL.lengths('train').min()} to {SMALL.lengths('train').max()}, "
+        f"batches padded to {', '.join(map(str, SMALL.padded_lengths))}: 3 shapes are compiled"
+    ]
+    plan, batches = taken(num_steps=6)
+    mean = np.mean([batch["mask"].shape[1] for batch in batches])
+    assert typical_spec(SMALL, plan).arrays["sequence"].shape == (round(mean), 2)

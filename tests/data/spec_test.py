@@ -21,3 +21,11 @@ def test_round_trip_of_the_defaults():
 def test_array_spec_normalises_what_numpy_accepts():
     assert ArraySpec((2, 3), "f4") == ArraySpec((2, 3), "float32")
     assert ArraySpec((2, 3), "float32") != ArraySpec((3, 2), "float32")
+
+
+def test_lengths_vary_in_the_arrays_that_begin_with_the_longest():
+    arrays = {"x": ArraySpec((9, 3), "float32"), "mask": ArraySpec((9,), "bool"), "label": ArraySpec((), "int32")}
+    spec = Spec(arrays, max_length=9)
+    assert spec.varying() == ("x", "mask") and Spec(arrays).varying() == ()
+    assert spec.at_length(5).arrays == arrays | {"x": ArraySpec((5, 3), "float32"), "mask": ArraySpec((5,), "bool")}
+    assert spec.at_length(5).max_length == 9
