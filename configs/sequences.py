@@ -9,7 +9,7 @@ from perceiver_jax.models.sizes import SIZES
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    """16 latents x 64, for two cores; variants: `small`, `base`, `large`, `tiny`."""
+    """8 latents x 64, for two cores; variants: `small`, `base`, `large`, `tiny`."""
     config = default()
     config.batch_size = 32
     config.num_epochs = 10.0
@@ -17,12 +17,12 @@ def get_config(variants: str = "") -> ConfigDict:
     config.evaluation.every_epochs = config.checkpoint.every_epochs = 2.0
     config.data = section("data", "patterns", num_train=5000, min_length=50, longest=200, num_channels=64)
     config.task = section("task", "classification")
-    positions = section("positions", "fourier", fourier_bands=16, max_resolution=200.0)
+    positions = section("positions", "fourier", fourier_bands=32, max_resolution=200.0)
     config.model = section(
         "model",
         "perceiver",
         adapter=section("adapter", "sequence", positions=positions),
-        num_latents=16,
+        num_latents=8,
         latent_dim=64,
         num_cross_attends=2,
         num_blocks=2,

@@ -62,7 +62,7 @@ class Patterns:
     max_length: int | None = None
     num_channels: int = 64
     num_classes: int = 5
-    noise: float = 0.5
+    noise: float = 0.3
     num_buckets: int = 6
     set_seed: int = 0
     seed: int = 0

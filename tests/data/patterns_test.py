@@ -44,7 +44,7 @@ def test_lengths_span_the_range_and_classes_are_balanced():
 def test_noise_and_waveforms():
     exact, noisy = Patterns(noise=0.0).load("test", IDS, None), PATTERNS.load("test", IDS, None)
     difference = (noisy["sequence"] - exact["sequence"])[noisy["mask"]]
-    assert difference.std() == pytest.approx(0.5, abs=0.01)
+    assert difference.std() == pytest.approx(PATTERNS.noise, abs=0.01)
     cycles = np.linspace(0, 64, 64000, dtype=np.float32)
     assert {name: round(float(np.std(wave(cycles))), 1) for name, wave in WAVEFORMS.items()}.keys() == WAVEFORMS.keys()
     assert all(0.5 < np.std(wave(cycles)) < 1.1 for wave in WAVEFORMS.values())
