@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop on a toy: what is written when, resume in the middle of everything, early stopping, non-finite runs."""
 
+import dataclasses
 import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
+from perceiver_jax.data.patterns import Patterns
 from perceiver_jax.errors import Retry
+from perceiver_jax.tasks.classification import Classification
 from perceiver_jax.training import loop
 from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.loop import train
@@ -221,3 +226,32 @@ def test_one_bad_batch_is_skipped_and_logged(tmp_path):
     )
     assert skipped >= 2  # example 5 comes once an epoch
     assert all(np.isfinite(line["train/loss"]) for line in history if "train/loss" in line)
+
+
+class MaskedMean(nn.Module):
+    """A linear classifier of the mean and the power of the real steps."""
+
+    @nn.compact
+    def __call__(self, inputs, mask, *, train: bool = False):
+        features = jnp.concatenate([inputs, inputs**2], -1) * mask[..., None]
+        return nn.Dense(5)(features.sum(1) / mask.sum(1, keepdims=True).clip(1))
+
+
+def sequences_training():
+    """As `make_training`, on sequences in three buckets."""
+    source = Patterns(num_train=64, num_validation=20, num_channels=2, num_buckets=3)
+    task = Classification(model=MaskedMean(), input_name="sequence", num_classes=5)
+    return dataclasses.replace(make_training(source=source), task=task)
+
+
+def test_sequences_are_compiled_once_a_bucket_and_resume_bit_identically(tmp_path, monkeypatch, capsys):
+    whole = loop._Loop(sequences_training(), tmp_path / "whole", loop.Console(), loop.Preemption())
+    history = whole.run({})
+    assert whole.train_step._cache_size() == 3 >= whole.evaluation_step._cache_size() > 1
+    assert capsys.readouterr().out.count("first step of another shape") == 2
+    with monkeypatch.context() as patch, pytest.raises(Retry):
+        stop_at(patch, 13)
+        train(sequences_training(), tmp_path / "cut")
+    assert timeless(train(sequences_training(), tmp_path / "cut")) == timeless(history)
+    states = [final_state(sequences_training(), tmp_path / name)[0] for name in ("whole", "cut")]
+    assert_equal_states(*states)
