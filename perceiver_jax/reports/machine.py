@@ -33,6 +33,7 @@ LAYOUTS = {  # data set: a file that every copy of it has
     "ModelNet (HDF5)": "ply_data_train*.h5",
     "CIFAR-10": "cifar-10-batches-py/data_batch_1",
     "CIFAR-100": "cifar-100-python/train",
+    "UCR/UEA time series": "*_TRAIN.ts",
     "TFDS": "dataset_info.json",
 }
 DEPTHS = ("", "*/", "*/*/", "*/*/*/")
