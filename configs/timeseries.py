@@ -3,8 +3,8 @@
 
     python -m perceiver_jax.main --config=configs/timeseries.py --config.data.path=DIR_OR_FILE
 
-Aim: 99 % on JapaneseVowels (official split), with nothing tuned to a set. Measured on one core of a busy machine, on the
-test split: JapaneseVowels, seeds 0 and 1, 98.92 and 98.65 %; BasicMotions 100.00 % and GunPoint 96.67 %, seed 0.
+Aim: 99 % on JapaneseVowels (official split), with nothing tuned to a set. Measured on one core of a busy machine, on
+the test split: JapaneseVowels, seeds 0 and 1, 98.92 and 98.65 %; BasicMotions 100.00 % and GunPoint 96.67 %, seed 0.
 """
 
 from perceiver_jax.config import ConfigDict, default, section, vary

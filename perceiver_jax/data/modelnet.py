@@ -18,6 +18,7 @@ from perceiver_jax.data.modelnet_hdf5 import Clouds, read_hdf5
 from perceiver_jax.data.points import PointAugmentation, random_subset
 from perceiver_jax.data.prepared import fingerprint, prepare, roots
 from perceiver_jax.data.spec import ArraySpec, Spec
+from perceiver_jax.data.splits import stratified
 from perceiver_jax.errors import ConfigError
 
 ADDRESS = "https://shapenet.cs.stanford.edu/media/modelnet40_ply_hdf5_2048.zip"
@@ -153,16 +154,6 @@ class ModelNet(PointAugmentation):
 
     def __getstate__(self):
         return {name: value for name, value in self.__dict__.items() if name != "_content"}
-
-
-def stratified(label: np.ndarray, fraction: float, seed: int, stream: str = "validation") -> np.ndarray:
-    """Marks `fraction` of each class, rounded, and never all of it; bool (clouds,)."""
-    chosen = np.zeros(len(label), bool)
-    order = randomness.permutation(len(label), seed, stream)
-    for k in np.unique(label):
-        members = order[label[order] == k]
-        chosen[members[: min(round(fraction * len(members)), len(members) - 1)]] = True
-    return chosen
 
 
 def _rows(clouds: Clouds, chosen: np.ndarray) -> Clouds:

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from perceiver_jax.data.modelnet import ModelNet, stratified
+from perceiver_jax.data.modelnet import ModelNet
 from perceiver_jax.errors import ConfigError
 
 
@@ -74,12 +74,6 @@ def test_validation_depends_on_split_seed_alone(folder):
 def test_without_validation(folder):
     source = read(folder, validation_fraction=0.0)
     assert source.splits == ("train", "test") and source.num_examples("train") == 30
-
-
-def test_stratified_never_takes_a_whole_class():
-    label = np.array([0] * 10 + [1] * 2 + [2])
-    chosen = stratified(label, 0.9, 0)
-    assert np.bincount(label[chosen], minlength=3).tolist() == [9, 1, 0]
 
 
 def test_fewer_points_than_stored(folder):
