@@ -59,8 +59,8 @@ def sized(config: ConfigDict, size: str) -> None:
 def tiny(config: ConfigDict) -> None:
     """Everything a run does, on short sequences."""
     config.num_epochs = 4.0
-    config.log_every_steps = 16
+    config.log_every_steps = 32
     config.evaluation.every_epochs = config.checkpoint.every_epochs = 1.0
-    config.data.update(num_train=1024, num_validation=128, num_test=128, min_length=10, longest=40)
+    config.data.update(num_train=2048, num_validation=128, num_test=128, min_length=20, longest=60)
     config.data.update(num_channels=8, num_buckets=2)
     config.model.update(num_latents=8, latent_dim=32, num_cross_attends=1, num_blocks=1)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text as bytes: tokens and back, labelled lines, books cut into passages, files that are wrong."""
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
@@ -96,3 +98,16 @@ def test_nothing_there(tmp_path):
         Text(path=str(tmp_path)).num_examples("train")
     with pytest.raises(ConfigError, match="together less than 1"):
         Text(path="x", validation_fraction=0.5, test_fraction=0.5)
+
+
+@hypothesis.given(content=st.binary(max_size=60))
+@hypothesis.settings(max_examples=150, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_read_or_refused_in_one_line(tmp_path, content):
+    write(tmp_path)
+    with open(tmp_path / "train.tsv", "ab") as file:
+        file.write(content)
+    try:
+        source = Text(path=str(tmp_path))
+        assert source.num_examples("train") >= 36
+    except ConfigError as error:
+        assert "train.tsv" in str(error) and "\n" not in str(error)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `.ts` format: what is read, and one clear line for each way a file can be wrong."""
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
@@ -72,3 +74,21 @@ def test_broken_headers(tmp_path, old, new, message):
 def test_no_file(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         read_ts(tmp_path / "X_TRAIN.ts")
+
+
+@hypothesis.given(st.data())
+@hypothesis.settings(max_examples=150, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+def test_damage_is_read_or_refused_in_one_line(tmp_path, data):
+    """Bytes are cut out, put in and changed anywhere."""
+    content = bytearray(write(tmp_path, ["1,2,3:4,5,6:10", "1,?:3,4:b"], missing="true").read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(content)))
+        content[at : at + data.draw(st.integers(0, 20))] = data.draw(st.binary(max_size=6))
+    (tmp_path / "X_TRAIN.ts").write_bytes(content)
+    try:
+        found = read_ts(tmp_path / "X_TRAIN.ts")
+    except ConfigError as error:
+        assert "X_TRAIN.ts" in str(error) and "\n" not in str(error)
+    else:
+        assert all(len(sequence) for sequence in found.sequences)
+        assert max(found.label) < len(found.class_names)
