@@ -47,8 +47,6 @@ def tiny(config: ConfigDict) -> None:
     """The same code on procedural patterns."""
     config.num_steps = 256
     config.log_every_steps = 32
-    config.data = section(
-        "data", "patterns", num_train=1024, num_validation=128, num_test=128, min_length=20, longest=60
-    )
-    config.data.update(num_channels=16, num_buckets=2)
+    config.data = section("data", "patterns", num_train=1024, num_validation=128, num_test=128)
+    config.data.update(min_length=20, longest=60, num_channels=16, num_buckets=2)
     config.evaluation.every_epochs = config.checkpoint.every_epochs = 1.0
