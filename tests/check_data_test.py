@@ -34,3 +34,19 @@ def test_text_with_normals_is_counted_and_drawn_upright(run_module, tmp_path):
     first = np.asarray(Image.open(tmp_path / "samples.png").convert("L"))[40:200, :200] < 250
     widths = first.sum(1)[first.any(1)]
     assert widths[-len(widths) // 3 :].mean() > 1.5 * widths[: len(widths) // 3].mean()
+
+
+def test_lines_of_text_are_counted_and_drawn(run_module, tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.tsv").write_text("good\tI liked it\nbad\tdull, dull\n" * 10)
+    data = ("--config=configs/text.py", f"--config.data.path={tmp_path}")
+    result = run_module("check_data", *data, f"--output_dir={tmp_path}")
+    assert result.rc == 0, result.stderr
+    assert "train: 18 examples" in result.stdout and "tokens: (10,) int32" in result.stdout
+    assert np.asarray(Image.open(tmp_path / "samples.png").convert("L")).min() < 100
+
+
+def test_sequences_are_drawn(run_module, tmp_path):
+    result = run_module("check_data", "--config=configs/sequences.py:tiny", f"--output_dir={tmp_path}")
+    assert result.rc == 0, result.stderr
+    assert Image.open(tmp_path / "samples.png").size[0] > 1000
