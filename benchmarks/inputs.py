@@ -13,6 +13,7 @@ from perceiver_jax import registry
 from perceiver_jax.data.spec import Spec
 
 NUM_CLASSES, CLOUDS_PER_CLASS = 40, 16
+IMAGES = 1000  # in a file
 NUM_EXAMPLES = 2**20
 
 
@@ -47,7 +48,8 @@ class RandomArrays:
             return np.ones(shape, dtype)
         if dtype.kind == "f":
             return random.uniform(-1, 1, shape).astype(dtype)
-        return random.integers(0, len(self.spec.class_names) if name == "label" else 2, shape).astype(dtype)
+        high = len(self.spec.class_names) if name == "label" else 256 if dtype == np.uint8 else 2
+        return random.integers(0, high, shape).astype(dtype)
 
     def batch(self, batch_size: int) -> dict[str, np.ndarray]:
         """A batch as the pipeline gives it."""
@@ -66,7 +68,7 @@ def on_random_arrays(config: Mapping[str, Any], spec: Spec) -> dict[str, Any]:
 
 
 def on_available_data(config: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """The config, on random clouds in ModelNet's layout in `folder` where it asks for a ModelNet that is not there.
+    """The config, on random examples in an official layout in `folder` where it asks for a set that is not there.
 
     Nothing is downloaded. A path that is there is used, whatever is wrong with it.
 
@@ -74,8 +76,11 @@ def on_available_data(config: Mapping[str, Any], folder: Path) -> tuple[dict[str
         (config, what was replaced, a sentence each).
     """
     data = config["data"]
-    if data["name"] != "modelnet" or Path(data["path"]).expanduser().exists():
+    if data["name"] not in ("modelnet", "images") or Path(data["path"]).expanduser().exists():
         return dict(config), []
+    if data["name"] == "images":
+        note = f"{data['path']} is not there: {_write_images(folder, Path(data['path']).name)} in its place."
+        return {**config, "data": {**data, "path": str(folder)}}, [note]
     num_points = max(data["num_points"], data["num_evaluation_points"] or 0)
     _write_clouds(folder, num_points)
     note = (
@@ -83,6 +88,23 @@ def on_available_data(config: Mapping[str, Any], folder: Path) -> tuple[dict[str
         f"points in {NUM_CLASSES} classes, read by the same code."
     )
     return {**config, "data": {**data, "path": str(folder)}}, [note]
+
+
+def _write_images(folder: Path, like: str) -> str:
+    """CIFAR-10 or CIFAR-100 in the binary version, by the name of the missing folder; says what."""
+    num_classes, label_bytes = (100, 2) if like.startswith("cifar-100") else (10, 1)
+    names, train, test = {
+        10: ("batches.meta.txt", [f"data_batch_{k}.bin" for k in range(1, 6)], "test_batch.bin"),
+        100: ("fine_label_names.txt", ["train.bin"], "test.bin"),
+    }[num_classes]
+    (folder / names).write_text("".join(f"class_{index}\n" for index in range(num_classes)))
+    random = np.random.default_rng(0)
+    label = np.repeat(np.arange(num_classes, dtype=np.uint8), IMAGES // num_classes)
+    for file in [*train, test]:
+        records = random.integers(0, 256, (len(label), label_bytes + 3072)).astype(np.uint8)
+        records[:, :label_bytes] = label[:, None]
+        (folder / file).write_bytes(records.tobytes())
+    return f"random images, {len(label) * len(train):,} of 32 x 32 pixels in {num_classes} classes,"
 
 
 def _write_clouds(folder: Path, num_points: int) -> None:

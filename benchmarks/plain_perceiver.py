@@ -59,7 +59,7 @@ class PlainPerceiver(nn.Module):
     @nn.compact
     def __call__(
         self,
-        inputs: Float[Array, "batch ..."],
+        inputs: Shaped[Array, "batch ..."],
         mask: Shaped[Array, "batch length"] | None = None,
         *,
         train: bool = False,

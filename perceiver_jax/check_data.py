@@ -29,8 +29,8 @@ def main(argv: Sequence[str]) -> None:
     for split in source.splits:
         _print_split(source, split)
     _print_classes(source)
-    file = _draw(source)
-    print(f"samples: {file}")
+    if (file := _draw(source)) is not None:
+        print(f"samples: {file}")
 
 
 def _print_split(source, split: str) -> None:
@@ -53,18 +53,22 @@ def _print_classes(source) -> None:
         print(f"{name:<24}" + "".join(f"{counts[split][index]:>12,}" for split in counts))
 
 
-def _draw(source) -> Path:
+def _draw(source) -> Path | None:
+    """The sheet's file; None for data that no picture is drawn of."""
     from PIL import Image
 
     count = source.num_examples("train")
     ids = np.linspace(0, count - 1, min(NUM_SAMPLES.value, count)).astype(np.int64)
     batch = source.load("train", ids, 0)
     titles = [source.spec.class_names[label] for label in batch["label"]]
-    (draw,) = (SHEETS[name] for name in batch if name in SHEETS)
+    name, array = next((name, array) for name, array in batch.items() if name not in ("label", "mask"))
+    draw = SHEETS.get(name) or BY_RANK.get(array.ndim)
+    if draw is None:
+        return None
     folder = Path(OUTPUT_DIR.value)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw(source, batch, titles)).save(folder / "samples.png")
+        Image.fromarray(draw(source, batch | {"inputs": array}, titles)).save(folder / "samples.png")
     except OSError as error:
         raise ConfigError(
             f"{folder} cannot be written ({error.strerror}). Choose another with --output_dir."
@@ -75,24 +79,32 @@ def _draw(source) -> Path:
 def _clouds(source, batch, titles: Sequence[str]) -> np.ndarray:
     from perceiver_jax.figures.clouds import contact_sheet
 
-    return contact_sheet(batch["points"][..., :3], titles, up_axis=source.up_axis)
+    return contact_sheet(batch["inputs"][..., :3], titles, up_axis=source.up_axis)
 
 
 def _curves(source, batch, titles: Sequence[str]) -> np.ndarray:
     from perceiver_jax.figures.sequences import curve_sheet
 
-    return curve_sheet(batch["sequence"], batch["mask"], titles)
+    return curve_sheet(batch["inputs"], batch["mask"], titles)
 
 
 def _texts(source, batch, titles: Sequence[str]) -> np.ndarray:
     from perceiver_jax.data.text import decode
     from perceiver_jax.figures.sequences import text_sheet
 
-    return text_sheet([decode(tokens) for tokens in batch["tokens"]], titles)
+    return text_sheet([decode(tokens) for tokens in batch["inputs"]], titles)
 
 
-SHEETS = {"points": _clouds, "sequence": _curves, "tokens": _texts}
+def _images(source, batch, titles: Sequence[str]) -> np.ndarray:
+    from perceiver_jax.figures.images import contact_sheet
+
+    return contact_sheet(batch["inputs"], titles)
+
+
+SHEETS = {"points": _clouds, "sequence": _curves, "tokens": _texts, "image": _images}
 """How a batch is drawn, by the name of its input."""
+BY_RANK = {3: _curves, 4: _images}
+"""The same for other names, by the dimensions of a batch; 3 are sequences, with their mask."""
 
 
 def run() -> None:

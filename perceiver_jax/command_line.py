@@ -9,13 +9,16 @@ import contextlib
 import inspect
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import yaml
 from absl import flags
 
 from perceiver_jax.errors import EX_CONFIG, EX_TEMPFAIL, ConfigError, Retry
@@ -64,10 +67,49 @@ def run(main: Callable[[Sequence[str]], object], *, tune_process: bool = False) 
 
 
 def define_config() -> None:
-    """Defines --config, with a flag --config.KEY for every value of the file it names."""
+    """Defines --config, with a flag --config.KEY for every value of the file it names, and --config_overlay."""
     from ml_collections import config_flags
 
     config_flags.DEFINE_config_file("config", None, "experiment: configs/NAME.py[:VARIANT,...]")
+    flags.DEFINE_string("config_overlay", "", "JSON or YAML whose values replace the config's; flags win over both")
+
+
+def with_overlay(argv: Sequence[str]) -> list[str]:
+    """The command with the file that --config_overlay names as flags --config.KEY=VALUE, before its own.
+
+    Raises:
+        ConfigError: it cannot be read, or is no mapping of keys.
+    """
+    file, config = _named("config_overlay", argv), _named("config", argv)
+    if not file or not config:
+        return list(argv)
+    rest = [argument for argument in argv[1:] if not re.match(r"--?config(=|$)", argument) and argument != config]
+    return [argv[0], f"--config={config}", *_overlay_flags(Path(file).expanduser()), *rest]
+
+
+def _named(name: str, argv: Sequence[str]) -> str:
+    """The last value of a flag, written --NAME=VALUE or --NAME VALUE; "" where it is not given."""
+    pairs = [*(argument.partition("=")[::2] for argument in argv if "=" in argument), *pairwise(argv)]
+    return next((value for flag, value in reversed(pairs) if flag in (f"--{name}", f"-{name}")), "")
+
+
+def _overlay_flags(file: Path) -> list[str]:
+    try:
+        values = yaml.safe_load(file.read_text())  # JSON is YAML
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"--config_overlay={file} cannot be read ({' '.join(str(error).split())}).") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"--config_overlay={file}: expected keys and values, got {type(values).__name__}.")
+    return [f"--config.{key}={value}" for key, value in _flat(values)]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values as a flag takes them."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", tuple(value) if isinstance(value, list) else value
 
 
 def config_file() -> str:
@@ -89,6 +131,8 @@ def _help(main: Callable) -> str:
 def _parse(argv: Sequence[str]) -> list[str]:
     """The arguments that are not flags; raises ConfigError for whatever absl, ml_collections or a config file raise."""
     try:
+        if "config_overlay" in flags.FLAGS:
+            sys.argv = argv = with_overlay(argv)  # ml_collections reads sys.argv itself
         arguments = flags.FLAGS(list(argv))
         _check_config_file()
     except Exception as error:

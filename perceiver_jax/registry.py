@@ -15,14 +15,20 @@ from typing import Any
 import jax.numpy as jnp
 
 from perceiver_jax.data.babble import Babble
+from perceiver_jax.data.drawings import Drawings
+from perceiver_jax.data.image_set import ImageSet
 from perceiver_jax.data.modelnet import ModelNet
+from perceiver_jax.data.own import OwnExamples, OwnSequences
 from perceiver_jax.data.patterns import Patterns
 from perceiver_jax.data.solids import Solids
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.data.text import Text
 from perceiver_jax.data.timeseries import TimeSeries
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.models.adapters import ImageAdapter, PointAdapter, SequenceAdapter, TokenAdapter
+from perceiver_jax.models.adapters import PointAdapter, SequenceAdapter, TokenAdapter
+from perceiver_jax.models.decoders import PerceiverIO, QueryDecoder
+from perceiver_jax.models.image_adapters import ConvolutionAdapter, ImageAdapter
+from perceiver_jax.models.keras_perceiver import KerasPerceiver
 from perceiver_jax.models.perceiver import Perceiver, PerceiverEncoder
 from perceiver_jax.models.positions import FourierPositions, LearnedPositions
 from perceiver_jax.tasks.classification import Classification
@@ -61,26 +67,56 @@ def _part(constructor: Callable[..., Any], *given: str) -> Part:
 
 
 def _perceiver(*, spec: Spec, adapter: Mapping[str, Any], pooling: str, zero_head: bool, dtype: str, **encoder):
-    adapter = as_section("adapter", adapter)
-    positions = build("positions", adapter.pop("positions", None))
-    if dtype not in DTYPES:
-        raise ConfigError(f"config.model.dtype={dtype!r} is unknown: expected {', '.join(DTYPES)}.")
-    dtype = jnp.dtype(dtype)
     return Perceiver(
-        adapter=_adapter(spec, adapter, positions=positions),
-        encoder=PerceiverEncoder(dtype=dtype, parent=None, **encoder),
+        adapter=_adapter(spec, adapter),
+        encoder=PerceiverEncoder(dtype=_dtype(dtype), parent=None, **encoder),
         num_classes=len(spec.class_names),
         pooling=pooling,
         zero_head=zero_head,
     )
 
 
-def _adapter(spec: Spec, section: Mapping[str, Any], **given: Any):
-    """Adapters of sequences are built for the longest of the data and its channels."""
-    part = find("adapter", section.get("name", ""))
+def _perceiver_io(*, spec: Spec, adapter: Mapping[str, Any], query_dim: int | None, dtype: str, **fields):
+    """What encoder and decoder both have, they have alike."""
+    fields["dtype"] = _dtype(dtype)
+
+    def fields_of(module: type) -> dict[str, Any]:
+        return {name: value for name, value in fields.items() if name in inspect.signature(module).parameters}
+
+    return PerceiverIO(
+        adapter=_adapter(spec, adapter),
+        encoder=PerceiverEncoder(parent=None, **fields_of(PerceiverEncoder)),
+        decoder=QueryDecoder(parent=None, **fields_of(QueryDecoder)),
+        num_classes=len(spec.class_names),
+        query_dim=query_dim,
+    )
+
+
+def _keras_perceiver(*, spec: Spec, adapter: Mapping[str, Any], dtype: str, **fields) -> KerasPerceiver:
+    widths = {name: tuple(fields.pop(name)) for name in ("ffn_units", "classifier_units")}
+    return KerasPerceiver(
+        adapter=_adapter(spec, adapter),
+        num_classes=len(spec.class_names),
+        dtype=_dtype(dtype),
+        **widths,
+        **fields,
+    )
+
+
+def _dtype(name: str) -> jnp.dtype:
+    if name not in DTYPES:
+        raise ConfigError(f"config.model.dtype={name!r} is unknown: expected {', '.join(DTYPES)}.")
+    return jnp.dtype(name)
+
+
+def _adapter(spec: Spec, section: Mapping[str, Any]):
+    """An adapter with its positions and what it needs to know of the data."""
+    section = as_section("adapter", section)
     shapes = [array.shape for name, array in spec.arrays.items() if name not in ("label", "mask")]
-    facts = {"max_length": spec.max_length, "num_channels": shapes[0][-1]}
-    return build("adapter", section, **given, **{name: facts[name] for name in part.given if name in facts})
+    facts = {"mean": spec.mean, "std": spec.std, "max_length": spec.max_length, "num_channels": shapes[0][-1]}
+    facts["positions"] = build("positions", section.pop("positions", None))
+    part = find("adapter", section["name"])
+    return build("adapter", section, **{name: facts[name] for name in part.given})
 
 
 def _classification(*, spec: Spec, **fields) -> Classification:
@@ -107,6 +143,10 @@ PARTS: dict[str, dict[str, Part]] = {
         "timeseries": _part(TimeSeries, "seed"),
         "babble": _part(Babble, "seed"),
         "text": _part(Text, "seed"),
+        "images": _part(ImageSet, "seed"),
+        "drawings": _part(Drawings, "seed"),
+        "own": _part(OwnExamples, "seed"),
+        "own_sequences": _part(OwnSequences, "seed"),
     },
     "positions": {
         "fourier": _part(FourierPositions),
@@ -114,12 +154,19 @@ PARTS: dict[str, dict[str, Part]] = {
     },
     "adapter": {
         "points": _part(PointAdapter, "positions"),
-        "image": _part(ImageAdapter, "positions"),
+        "image": _part(ImageAdapter, "positions", "mean", "std"),
+        "convolution": _part(ConvolutionAdapter, "positions", "mean", "std"),
         "sequence": _part(SequenceAdapter, "positions", "max_length", "num_channels"),
         "tokens": _part(TokenAdapter, "positions", "max_length"),
     },
     "model": {
         "perceiver": Part(_perceiver, (Perceiver, PerceiverEncoder), ("encoder", "num_classes")),
+        "perceiver_io": Part(
+            _perceiver_io,
+            (PerceiverIO, PerceiverEncoder, QueryDecoder),
+            ("encoder", "decoder", "num_classes"),
+        ),
+        "keras_perceiver": Part(_keras_perceiver, (KerasPerceiver,), ("num_classes",)),
     },
     "task": {
         "classification": Part(_classification, (Classification,), ("model", "input_name", "num_classes")),

@@ -65,6 +65,7 @@ TESTS_WITHOUT_SOURCE = {
     "command_line",
     "fuzz",
     "golden",
+    "knobs",
     "packaging",
     "many_processes",
 }

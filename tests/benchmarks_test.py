@@ -92,6 +92,14 @@ def test_the_plain_model_computes_the_same():
     assert np.abs(ours).max() > 0.01
 
 
+def test_random_images_stand_for_a_missing_set(tmp_path):
+    config = {"data": to_dict(section("data", "images", path="nowhere/cifar-100-python"))}
+    available, notes = on_available_data(config, tmp_path)
+    spec = build("data", available["data"], seed=0).spec
+    assert len(spec.class_names) == 100 and spec.arrays["image"].shape == (32, 32, 3)
+    assert "nowhere/cifar-100-python is not there: random images, 1,000 of 32 x 32" in notes[0]
+
+
 @pytest.mark.slow
 def test_step_time(tmp_path):
     file = tmp_path / "step.json"

@@ -26,6 +26,7 @@ TABLE = [
         ("main", "--config=configs/modelnet40.py", "--config.data.path=/nowhere", "--config.data.download=False"),
         "modelnet40_ply_hdf5_2048.zip",
     ),
+    (("main", SOLIDS, "--config_overlay=none.json"), "--config_overlay=none.json cannot be read"),
     (("evaluate",), "--workdir is missing"),
     (("evaluate", "--workdir=/nowhere"), "is not a run folder"),
     (("check_data",), "--config is missing"),
@@ -41,3 +42,39 @@ def test_one_line_and_exit_78(run_forked, tmp_path, command, expected):
     assert expected in result.stderr
     assert "Traceback" not in result.stderr and result.stderr.count("\n") <= 2, result.stderr
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_an_overlay_wins_over_the_config_and_flags_win_over_both(monkeypatch, tmp_path):
+    from absl import flags
+
+    from perceiver_jax import command_line
+    from perceiver_jax.errors import ConfigError
+
+    file = tmp_path / "config.json"
+    file.write_text('{"batch_size": 16, "optimizer": {"learning_rate": 1e-4}, "data": {"scale": [0.5, 2.0]}}')
+    yaml = tmp_path / "config.yaml"
+    yaml.write_text("num_epochs: 2.5\nmodel: {num_latents: 7}\n")
+    own = flags.FlagValues()
+    monkeypatch.setattr(flags, "FLAGS", own)
+    monkeypatch.setattr(command_line.flags, "FLAGS", own)
+    from ml_collections import config_flags
+
+    config_flags.DEFINE_config_file("config", flag_values=own)
+    flags.DEFINE_string("config_overlay", "", "", flag_values=own)
+
+    def parse(*arguments):
+        argv = command_line.with_overlay(["main", *arguments])
+        monkeypatch.setattr("sys.argv", argv)
+        own.unparse_flags()
+        own(argv)
+        return own.config
+
+    config = parse("--config_overlay", str(file), SOLIDS, "--config.batch_size=8")
+    assert (config.batch_size, config.optimizer.learning_rate, config.data.scale) == (8, 1e-4, (0.5, 2.0))
+    config = parse("--config", SOLIDS.partition("=")[2], f"--config_overlay={yaml}")
+    assert (config.num_epochs, config.model.num_latents) == (2.5, 7)
+    assert command_line.with_overlay(["main", SOLIDS]) == ["main", SOLIDS]
+    for text, message in (("[1]", "expected keys and values, got list"), ("a: [", "cannot be read")):
+        yaml.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            parse(SOLIDS, f"--config_overlay={yaml}")

@@ -13,6 +13,7 @@ import pytest
 
 from perceiver_jax import config as configs
 from perceiver_jax import experiment
+from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.training.record import num_parameters
 
@@ -23,6 +24,13 @@ VARIANTS = {
     "sequences": ["", "small", "base", "large", "tiny"],
     "text": ["", "tiny"],
     "timeseries": ["", "tiny"],
+    "cifar10": [
+        *("", "fourier", "permuted", "learned", "patches", "patches_small", "patches_base", "patches_large"),
+        *("cpu", "tiny"),
+    ],
+    "cifar100": ["", "lamb", "tiny"],
+    "own_data": ["", "python", "sequences"],
+    "imagenet": ["", "io_fourier", "io_learned", "io_conv", "tiny"],
 }
 
 
@@ -68,10 +76,29 @@ def labelled(tmp_path_factory):
     return folders
 
 
-def resolved(name, variant, modelnet40, labelled):
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """CIFAR-10 and CIFAR-100 in the binary version, twenty images a class in each file."""
+    folder = tmp_path_factory.mktemp("images")
+    for name, num_classes, labels, names, files in (
+        ("cifar-10", 10, 1, "batches.meta.txt", [*(f"data_batch_{k}.bin" for k in range(1, 6)), "test_batch.bin"]),
+        ("cifar-100", 100, 2, "fine_label_names.txt", ["train.bin", "test.bin"]),
+    ):
+        (folder / name).mkdir()
+        (folder / name / names).write_text("".join(f"class{i:03d}\n" for i in range(num_classes)))
+        records = np.random.default_rng(0).integers(0, 256, (20 * num_classes, labels + 3072)).astype(np.uint8)
+        records[:, :labels] = np.repeat(np.arange(num_classes), 20)[:, None]
+        for file in files:
+            (folder / name / file).write_bytes(records.tobytes())
+    return folder
+
+
+def resolved(name, variant, modelnet40, labelled, images):
     config = configs.to_dict(load(name, variant))
     if config["data"]["name"] in labelled:
         config["data"]["path"] = str(labelled[config["data"]["name"]])
+    if config["data"]["name"] == "images":
+        config["data"]["path"] = str(images / ("cifar-100" if name == "cifar100" else "cifar-10"))
     if config["data"]["name"] == "modelnet":
         config["data"]["path"] = str(modelnet40)
         config["data"]["num_points"] = min(config["data"]["num_points"], 2048)
@@ -92,8 +119,8 @@ def test_every_variant_is_covered(name):
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
-def test_builds_at_full_size_and_again_from_json(name, variant, modelnet40, labelled):
-    config = resolved(name, variant, modelnet40, labelled)
+def test_builds_at_full_size_and_again_from_json(name, variant, modelnet40, labelled, images):
+    config = resolved(name, variant, modelnet40, labelled, images)
     again = json.loads(json.dumps(config))
     shapes = []
     for values in (config, again):
@@ -104,9 +131,35 @@ def test_builds_at_full_size_and_again_from_json(name, variant, modelnet40, labe
     assert shapes[0] == shapes[1]
 
 
-def test_parameters_of_the_published_model(modelnet40, labelled):
-    training = experiment.build(resolved("modelnet40", "paper", modelnet40, labelled))
+def test_parameters_of_the_published_model(modelnet40, labelled, images):
+    training = experiment.build(resolved("modelnet40", "paper", modelnet40, labelled, images))
     assert num_parameters(experiment.abstract_training_state(training).params) == 44_772_202
+
+
+@pytest.mark.parametrize(
+    ("variant", "published"),
+    [("", 44_912_254), ("io_fourier", 48_440_627), ("io_learned", 62_255_848), ("io_conv", 48_646_522)],
+)
+def test_parameters_of_the_published_image_models(variant, published):
+    image = ArraySpec((224, 224, 3), "uint8")
+    names = tuple(f"class{i}" for i in range(1000))
+    spec = Spec({"image": image, "label": ArraySpec((), "int32")}, names, mean=(0.0,) * 3, std=(1.0,) * 3)
+    task = experiment.build_task(configs.to_dict(load("imagenet", variant)), spec)
+    params = jax.eval_shape(lambda rng: task.init(rng, spec), jax.random.key(0))["params"]
+    assert num_parameters(params) == published
+
+
+def test_shapes_of_the_keras_example_are_said():
+    spec = Spec({"image": ArraySpec((64, 64, 3), "uint8"), "label": ArraySpec((), "int32")}, ("a", "b"), (0.0,), (1.0,))
+    notes = experiment.build_task(configs.to_dict(load("cifar100")), spec).notes(spec)
+    assert notes == [
+        "Image size: 64 X 64 = 4096",
+        "Patch size: 2 X 2 = 4",
+        "Patches per image: 1024",
+        "Elements per patch (3 channels): 12",
+        "Latent array shape: 256 X 256",
+        "Data array shape: 1024 X 256",
+    ]
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A set is found, unpacked from its .zip, or downloaded; otherwise one error says what to fetch and where to put it."""
+"""A set is found, unpacked from its archive, or downloaded; otherwise one error says what to fetch, and where to."""
 
+import dataclasses
+import gzip
 import logging
 import os
 import pathlib
 import shutil
 import socket
 import stat
+import tarfile
 import threading
 import urllib.parse
 import urllib.request
 import zipfile
+import zlib
+from collections.abc import Callable
 
 from perceiver_jax.data.layouts import find_folder
 from perceiver_jax.data.prepared import key, locked, prepare
@@ -18,41 +23,75 @@ from perceiver_jax.errors import ConfigError
 from perceiver_jax.invocation import own_command
 
 LOG = logging.getLogger(__name__)
-COMMAND = "python -m perceiver_jax.main --config=configs/modelnet40.py --config.data.path={path}"
-FORMS = "HDF5 files, text with normals, or class folders of .off, .pcd or .ply"
+SUFFIXES = (".zip", ".tar.gz", ".tgz", ".tar")
 NAME_TIMEOUT = 5.0  # seconds to look up a host; the system's own patience can be minutes
 READ_TIMEOUT = 20.0  # seconds without a byte
 CHUNK = 1 << 20
 
 
-def find_set(path: pathlib.Path, candidates: list[pathlib.Path], address: str, official: str) -> pathlib.Path:
-    """The folder of a set: at `path`, or unpacked from the .zip that is there, or that is downloaded from `address`.
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What kind of set is looked for.
+
+    Attributes:
+        what: its name in errors.
+        forms: what is expected in a folder, for errors.
+        form_of: the form of the set in a folder; "" for none.
+        config: a config that trains on it.
+        official: address of the archive that an error names where nothing is downloaded.
+    """
+
+    what: str
+    forms: str
+    form_of: Callable[[pathlib.Path], str]
+    config: str
+    official: str
+
+
+def find_set(path: pathlib.Path, candidates: list[pathlib.Path], address: str, wanted: Wanted) -> pathlib.Path:
+    """The folder of a set: at `path`, or unpacked from the archive that is there, or is downloaded from `address`.
 
     Args:
         candidates: where unpacked files may go.
-        address: of a .zip; "" downloads nothing.
-        official: the address that an error names where `address` is empty.
+        address: of an archive; "" downloads nothing.
 
     Raises:
-        ConfigError: not there and not to be had; several sets; a broken .zip.
+        ConfigError: not there and not to be had; several sets; a broken archive.
     """
-    if (folder := find_folder(path)) is not None:
+    if (folder := find_folder(path, wanted.form_of)) is not None:
         return folder
-    archive = _archive(path)
+    archive = _archive(path, address or wanted.official)
     if archive is None:
-        archive = _fetched(path, address, official)
+        archive = _fetched(path, address, wanted)
     unpacked = prepare(candidates, _archive_key(archive), lambda folder: unpack(archive, folder))
-    if (folder := find_folder(unpacked)) is None:
-        raise ConfigError(f"{archive}: no ModelNet form in it: expected {FORMS}.")
+    if (folder := find_folder(unpacked, wanted.form_of)) is None:
+        raise ConfigError(f"{archive}: no {wanted.what} form in it: expected {wanted.forms}.")
     return folder
 
 
 def unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
-    """Extracts a .zip; nothing of it may end up outside the folder.
+    """Extracts a .zip or .tar(.gz); nothing of it may end up outside the folder.
 
     Raises:
         ConfigError: it is broken, or a member is a link or has a path that leads out.
     """
+    if archive.suffix == ".zip":
+        _unzip(archive, folder)
+        return
+    try:
+        with tarfile.open(archive) as content:
+            content.extractall(folder, filter="data")
+    except tarfile.FilterError as error:
+        raise ConfigError(
+            f"{archive}: member {error.tarinfo.name!r} leads out of the archive. Do not use it."
+        ) from error
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None and not isinstance(error, gzip.BadGzipFile):
+            raise  # of the disk, not of the archive
+        raise _broken(archive, error) from error
+
+
+def _unzip(archive: pathlib.Path, folder: pathlib.Path) -> None:
     try:
         with zipfile.ZipFile(archive) as content:
             for member in content.infolist():
@@ -118,36 +157,41 @@ def _look_up(host: str) -> None:
         raise OSError(f"{host}: {answer[0].strerror or answer[0]}")
 
 
-def _archive(path: pathlib.Path) -> pathlib.Path | None:
-    """The .zip at the path, beside it under its name, or the only one in it."""
+def _archive(path: pathlib.Path, address: str) -> pathlib.Path | None:
+    """The archive at the path, beside it under its name or the address's, or the only one in it."""
     if path.is_file():
         return path
+    published = pathlib.PurePosixPath(urllib.parse.urlsplit(address).path).name
     if not path.exists():
-        beside = path.with_name(f"{path.name}.zip")
-        return beside if beside.is_file() else None
-    inside = sorted(path.glob("*.zip"))
+        names = [f"{path.name}{suffix}" for suffix in SUFFIXES] + [published] * bool(published)
+        return next((file for name in names if (file := path.with_name(name)).is_file()), None)
+    inside = sorted(file for suffix in SUFFIXES for file in path.glob(f"*{suffix}"))
     if len(inside) > 1:
         raise ConfigError(f"{path}: holds several archives: {', '.join(p.name for p in inside)}. Set the path to one.")
     return inside[0] if inside else None
 
 
-def _fetched(path: pathlib.Path, address: str, official: str) -> pathlib.Path:
-    """The .zip, downloaded into the folder `path`."""
+def _fetched(path: pathlib.Path, address: str, wanted: Wanted) -> pathlib.Path:
+    """The archive, downloaded into the folder `path`."""
     others = sorted(p.name for p in path.iterdir() if not p.name.startswith(".")) if path.is_dir() else []
-    problem = "no such folder" if not path.exists() else "no ModelNet files here"
+    problem = "no such folder" if not path.exists() else f"no {wanted.what} files here"
     if others:
-        problem += f" (expected {FORMS}, got {', '.join(others[:5])})"
+        problem += f" (expected {wanted.forms}, got {', '.join(others[:5])})"
     elif address:
         try:
             return download(address, path)
         except OSError as error:
             problem += f", and the download failed ({' '.join(str(error).split())})"
-    again = own_command() or COMMAND.format(path=path)
-    raise ConfigError(f"{path}: {problem}. Fetch {address or official} , unpack it into {path} and run: {again}")
+    again = own_command() or f"python -m perceiver_jax.main --config={wanted.config} --config.data.path={path}"
+    source = f"Fetch {address or wanted.official} , unpack it" if address or wanted.official else "Put them"
+    raise ConfigError(f"{path}: {problem}. {source} into {path} and run: {again}")
 
 
 def _archive_key(archive: pathlib.Path) -> str:
-    """Follows from names, sizes and check sums of the members."""
+    """Follows from names, sizes and check sums of a .zip's members; from size and time of change of a .tar."""
+    if archive.suffix != ".zip":
+        stat = archive.stat()
+        return f"unpacked-{key(name=archive.name, size=stat.st_size, changed=stat.st_mtime_ns)}"
     try:
         with zipfile.ZipFile(archive) as content:
             members = [(member.filename, member.file_size, member.CRC) for member in content.infolist()]
@@ -157,4 +201,5 @@ def _archive_key(archive: pathlib.Path) -> str:
 
 
 def _broken(archive: pathlib.Path, error: Exception) -> ConfigError:
-    return ConfigError(f"{archive}: cannot be read as a .zip ({' '.join(str(error).split())}). Fetch it again.")
+    form = ".zip" if archive.suffix == ".zip" else ".tar"
+    return ConfigError(f"{archive}: cannot be read as a {form} ({' '.join(str(error).split())}). Fetch it again.")

@@ -10,6 +10,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 
 from perceiver_jax.errors import ConfigError
 
@@ -37,23 +38,26 @@ class Layout:
     files: dict[str, tuple[tuple[str, int], ...]]
 
 
-def find_folder(path: pathlib.Path) -> pathlib.Path | None:
+def find_folder(path: pathlib.Path, form_of: Callable[[pathlib.Path], str]) -> pathlib.Path | None:
     """The folder of a set: `path`, the only set right below it, or one below folders that hold nothing else; or None.
+
+    Args:
+        form_of: the form of the set in a folder; "" for none.
 
     Raises:
         ConfigError: there are several.
     """
     if not path.is_dir():
         return None
-    if form(path):
+    if form_of(path):
         return path
-    inner = _folders(path)
-    found = [folder for folder in inner if form(folder)]
+    inner = inner_folders(path)
+    found = [folder for folder in inner if form_of(folder)]
     if len(found) > 1:
         names = ", ".join(folder.name for folder in found)
         raise ConfigError(f"{path}: holds several sets: {names}. Set the path to one of them.")
     if not found and len(inner) == 1:
-        return find_folder(inner[0])
+        return find_folder(inner[0], form_of)
     return found[0] if found else None
 
 
@@ -64,7 +68,7 @@ def form(folder: pathlib.Path) -> str:
     if any((folder / f"{name}_shape_names.txt").is_file() for name in TEXT_SETS):
         return "text"
     for suffix in SUFFIXES:
-        if any(folder.glob(f"*/*{suffix}")) and not all(p.name in SPLITS for p in _folders(folder)):
+        if any(folder.glob(f"*/*{suffix}")) and not all(p.name in SPLITS for p in inner_folders(folder)):
             return suffix[1:]
         if any(folder.glob(f"*/train/*{suffix}")) or any(folder.glob(f"train/*/*{suffix}")):
             return suffix[1:]
@@ -119,7 +123,9 @@ def _class_folders(folder: pathlib.Path, form: str) -> Layout:
     """Classes by name; a set has a split of its own if there is a folder train, above the classes or in any of them."""
     above = any((folder / "train").glob(f"*/*.{form}"))
     parents = [folder / part for part in SPLITS if (folder / part).is_dir()] if above else [folder]
-    classes = sorted({inner.name for parent in parents for inner in _folders(parent) if any(inner.rglob(f"*.{form}"))})
+    classes = sorted(
+        {inner.name for parent in parents for inner in inner_folders(parent) if any(inner.rglob(f"*.{form}"))}
+    )
     split = above or any((folder / name / "train").is_dir() for name in classes)
 
     def files(part: str):
@@ -147,7 +153,8 @@ def read_lines(file: pathlib.Path) -> list[str]:
         raise ConfigError(f"{file}: line {line}: not UTF-8 text. Unpack the set again.") from None
 
 
-def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
+def inner_folders(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The folders right below, by name, without hidden ones."""
     return [inner for inner in sorted(folder.iterdir()) if inner.is_dir() and not inner.name.startswith((".", "__"))]
 
 

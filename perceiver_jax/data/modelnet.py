@@ -12,7 +12,7 @@ import threading
 import numpy as np
 
 from perceiver_jax.data import randomness
-from perceiver_jax.data.fetch import find_set
+from perceiver_jax.data.fetch import Wanted, find_set
 from perceiver_jax.data.layouts import Layout, form, read_layout
 from perceiver_jax.data.modelnet_hdf5 import Clouds, read_hdf5
 from perceiver_jax.data.points import PointAugmentation, random_subset
@@ -22,6 +22,13 @@ from perceiver_jax.data.splits import stratified
 from perceiver_jax.errors import ConfigError
 
 ADDRESS = "https://shapenet.cs.stanford.edu/media/modelnet40_ply_hdf5_2048.zip"
+WANTED = Wanted(
+    what="ModelNet",
+    forms="HDF5 files, text with normals, or class folders of .off, .pcd or .ply",
+    form_of=form,
+    config="configs/modelnet40.py",
+    official=ADDRESS,
+)
 _READING = threading.Lock()  # the files are read once, also when several threads ask first
 
 
@@ -126,7 +133,7 @@ class ModelNet(PointAugmentation):
         """Class names, training part and, where the set has one, the test part."""
         path = pathlib.Path(self.path).expanduser()
         candidates = roots(path, self.prepared_path)
-        folder = find_set(path, candidates, self.address if self.download else "", ADDRESS)
+        folder = find_set(path, candidates, self.address if self.download else "", WANTED)
         if (kind := form(folder)) == "hdf5":
             return read_hdf5(folder, self.normals)
         names, splits = self._prepared(read_layout(folder, kind), candidates)

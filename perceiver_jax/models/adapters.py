@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Adapters: one interface, inputs of a modality -> (batch, length, channels), so that an encoder knows none.
 
-An adapter owns the position encoding and joins it to the features, [features | positions], as published.
+An adapter owns the position encoding and joins it to the features, [features | positions], as published. Those of
+images are in `image_adapters`.
 """
-
-import math
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -28,20 +27,7 @@ class PointAdapter(nn.Module):
         _check_points(inputs, self.coordinate_dims)
         coordinates = inputs[..., : self.coordinate_dims]
         features = inputs if self.coordinates_as_features else inputs[..., self.coordinate_dims :]
-        return _join(features, self.positions(coordinates))
-
-
-class ImageAdapter(nn.Module):
-    """Images (batch, height, width, channels), or any grid with channels last: one input for each pixel."""
-
-    positions: nn.Module
-
-    def __call__(self, inputs: Shaped[Array, "..."]) -> Float[Array, "batch length channels"]:
-        _check_image(inputs)
-        batch, *grid, channels = inputs.shape
-        coordinates = grid_positions(grid).reshape(math.prod(grid), len(grid))
-        positions = self.positions(coordinates)
-        return _join(inputs.reshape(batch, math.prod(grid), channels), positions)
+        return join(features, self.positions(coordinates))
 
 
 class SequenceAdapter(nn.Module):
@@ -55,12 +41,12 @@ class SequenceAdapter(nn.Module):
     num_channels: int | None = None
 
     def __call__(self, inputs: Shaped[Array, "..."]) -> Float[Array, "batch length channels"]:
-        _check_float(inputs, "a sequence")
+        check_float(inputs, "a sequence")
         if inputs.ndim != 3 or self.num_channels not in (None, inputs.shape[2]):
             channels = self.num_channels or "channels"
             raise ConfigError(f"a sequence has shape {inputs.shape}: expected (batch, length, {channels}).")
         _check_length(inputs.shape[1], self.max_length)
-        return _join(inputs, _index_positions(self.positions, self.max_length, inputs.shape[1]))
+        return join(inputs, _index_positions(self.positions, self.max_length, inputs.shape[1]))
 
 
 class TokenAdapter(nn.Module):
@@ -84,7 +70,7 @@ class TokenAdapter(nn.Module):
         _check_length(inputs.shape[1], self.max_length)
         initializer = nn.initializers.truncated_normal(1.0)
         embedded = nn.Embed(self.vocabulary_size, self.embed_dim, embedding_init=initializer, name="embed")(inputs)
-        return _join(embedded, _index_positions(self.positions, self.max_length, inputs.shape[1]))
+        return join(embedded, _index_positions(self.positions, self.max_length, inputs.shape[1]))
 
 
 def _index_positions(positions: nn.Module, max_length: int, length: int) -> Float[Array, "length channels"]:
@@ -100,20 +86,22 @@ def _check_length(length: int, max_length: int) -> None:
         )
 
 
-def _join(
+def join(
     features: Float[Array, "batch length features"], positions: Float[Array, "*batch_or_none length channels"]
 ) -> Float[Array, "batch length joined"]:
+    """[features | positions]; one set of positions may serve the whole batch."""
     positions = jnp.broadcast_to(positions, (*features.shape[:2], positions.shape[-1]))
     return jnp.concatenate([features, positions.astype(features.dtype)], axis=-1)
 
 
-def _check_float(inputs: Array, what: str) -> None:
+def check_float(inputs: Array, what: str) -> None:
+    """Raises ConfigError for integers."""
     if not jnp.issubdtype(inputs.dtype, jnp.floating):
         raise ConfigError(f"{what} has type {inputs.dtype}: expected floating point. Scale or embed it first.")
 
 
 def _check_points(inputs: Array, dims: int) -> None:
-    _check_float(inputs, "a point cloud")
+    check_float(inputs, "a point cloud")
     if inputs.ndim != 3 or inputs.shape[-1] < dims:
         raise ConfigError(
             f"a batch of point clouds has shape {inputs.shape}: "
@@ -123,15 +111,4 @@ def _check_points(inputs: Array, dims: int) -> None:
         raise ConfigError(
             f"a batch of point clouds has shape {inputs.shape}: expected (batch, points, {dims} + features), "
             f"got what looks like (batch, {dims}, points). Swap the last two axes."
-        )
-
-
-def _check_image(inputs: Array) -> None:
-    _check_float(inputs, "an image")
-    if inputs.ndim < 3:
-        raise ConfigError(f"an image has shape {inputs.shape}: expected (batch, height, width, channels).")
-    if inputs.ndim == 4 and inputs.shape[1] in (1, 3) and inputs.shape[-1] > 4:
-        raise ConfigError(
-            f"an image batch has shape {inputs.shape}: expected (batch, height, width, channels), "
-            "got what looks like (batch, channels, height, width). Move the channels last."
         )

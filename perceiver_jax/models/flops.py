@@ -5,6 +5,7 @@ Only matrix products are counted, and only those that are needed: keys and value
 with the same weights are projected once. XLA's own count is no substitute, since it counts the body of a scan once.
 """
 
+from perceiver_jax.models.decoders import PerceiverIO
 from perceiver_jax.models.perceiver import Perceiver, PerceiverEncoder
 
 
@@ -20,12 +21,22 @@ def encoder_flops(encoder: PerceiverEncoder, length: int, channels: int) -> tupl
     return float(projection), float(encoder.num_cross_attends * cross + layers * layer)
 
 
-def training_flops(model: Perceiver, length: int, channels: int) -> float:
+def decoder_flops(model: PerceiverIO) -> float:
+    """FLOPs of the one query of a forward pass for one example, the classifier not counted."""
+    num, dim, decoder = model.encoder.num_latents, model.encoder.latent_dim, model.decoder
+    query = model.query_dim or dim
+    attention = 4 * num * dim**2 + 4 * query * dim + 4 * num * dim
+    return float(attention + 4 * decoder.decode_widening_factor * query**2)
+
+
+def training_flops(model: Perceiver | PerceiverIO, length: int, channels: int) -> float:
     """FLOPs of a training step for one example: backward costs twice forward, but the inputs need no gradient.
 
     Args:
         length, channels: of what the adapter gives to the encoder.
     """
     projection, rest = encoder_flops(model.encoder, length, channels)
-    head = 2.0 * model.encoder.latent_dim * model.num_classes
+    decoded = isinstance(model, PerceiverIO)
+    width = model.query_dim or model.encoder.latent_dim if decoded else model.encoder.latent_dim
+    head = 2.0 * width * model.num_classes + (decoder_flops(model) if decoded else 0.0)
     return 2 * projection + 3 * (rest + head)

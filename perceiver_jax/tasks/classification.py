@@ -12,9 +12,13 @@ from jaxtyping import Array
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.metrics.losses import cross_entropy, in_top_k
 from perceiver_jax.metrics.statistics import Mean, confusion_matrix, per_class_scores
+from perceiver_jax.models.decoders import PerceiverIO
 from perceiver_jax.models.flops import training_flops
+from perceiver_jax.models.keras_perceiver import KerasPerceiver
 from perceiver_jax.models.perceiver import Perceiver
 from perceiver_jax.tasks.base import Aux, Batch, Rngs, Task, Variables, zeros_batch
+
+PERCEIVERS = (Perceiver, PerceiverIO)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,9 +41,15 @@ class Classification(Task):
         return arguments | ({"mask": batch["mask"]} if "mask" in batch else {})
 
     def loss(self, variables: Variables, batch: Batch, rngs: Rngs, *, train: bool) -> tuple[Mean, Aux]:
-        """Weighted cross-entropy."""
-        logits = self.model.apply(variables, **self.inputs(batch), train=train, rngs=rngs)
-        return self._score(logits, batch, self.label_smoothing if train else 0.0)
+        """Weighted cross-entropy; in training `sums` holds the batch statistics of a model that has any."""
+        changing = [name for name in variables if name != "params"] if train else []
+        logits, changed = self.model.apply(variables, **self.inputs(batch), train=train, rngs=rngs, mutable=changing)
+        loss, aux = self._score(logits, batch, self.label_smoothing if train else 0.0)
+        return loss, aux._replace(sums={"changed": changed, "parts": jnp.ones(())} if changed else {})
+
+    def advance(self, extra: Variables, sums: dict[str, Any], rng: Array) -> Variables:
+        """Batch statistics: the mean of what the micro-batches made of them."""
+        return jax.tree.map(lambda total: total / sums["parts"], sums["changed"]) if sums else extra
 
     def _score(self, logits: Array, batch: Batch, label_smoothing: float) -> tuple[Mean, Aux]:
         labels, weight = batch["label"], batch["weight"]
@@ -62,11 +72,13 @@ class Classification(Task):
 
     def flops(self, spec: Spec) -> float | None:
         """By the Perceiver's formula; None for another model."""
-        return training_flops(self.model, *self._adapted(spec)) if isinstance(self.model, Perceiver) else None
+        return training_flops(self.model, *self._adapted(spec)) if isinstance(self.model, PERCEIVERS) else None
 
     def notes(self, spec: Spec) -> list[str]:
-        """The attention paths, which depend on the device and the lengths."""
-        if not isinstance(self.model, Perceiver):
+        """The attention paths, which depend on the device and the lengths; the sizes of Keras' model."""
+        if isinstance(self.model, KerasPerceiver):
+            return self.model.notes(spec.arrays[self.input_name].shape)
+        if not isinstance(self.model, PERCEIVERS):
             return []
         encoder, (length, channels) = self.model.encoder, self._adapted(spec)
         cross, latent = encoder.attention_paths(length, channels)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tiny set written exactly as `modelnet40_ply_hdf5_2048` is."""
 
+import pickle
+
 import h5py
 import numpy as np
 import pytest
@@ -100,6 +102,41 @@ WRITERS = {
     "pcd": lambda folder: write_cloud_set(folder, "pcd"),
     "ply": lambda folder: write_cloud_set(folder, "ply"),
 }
+
+
+CIFAR_CLASSES = ("cat", "dog", "frog")
+
+
+def write_cifar(folder, version="cifar-10-batches-py", seed=0):
+    """Three classes in an official folder; 12 images in every file. Returns {file: (records (12, 3072), labels)}."""
+    random, content = np.random.default_rng(seed), {}
+    folder.mkdir(parents=True, exist_ok=True)
+    fine, binary = "100" in version, not version.endswith(("py", "python"))
+    ending = ".bin" if binary else ""
+    files = ["train", "test"] if fine else [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]
+    for file in files:
+        pixels, labels = random.integers(0, 256, (12, 3072)).astype(np.uint8), np.arange(12) % 3
+        content[file + ending] = pixels, labels
+        if binary:
+            columns = [np.full((12, 1), 7)] * fine + [labels[:, None], pixels]
+            (folder / f"{file}.bin").write_bytes(np.concatenate(columns, 1).astype(np.uint8).tobytes())
+        else:
+            key = b"fine_labels" if fine else b"labels"
+            (folder / file).write_bytes(pickle.dumps({b"data": pixels, key: labels.tolist()}, protocol=2))
+    if binary:
+        names = "fine_label_names.txt" if fine else "batches.meta.txt"
+        (folder / names).write_text("\n".join(CIFAR_CLASSES) + "\n\n")
+    else:
+        names = {b"fine_label_names" if fine else b"label_names": [name.encode() for name in CIFAR_CLASSES]}
+        (folder / ("meta" if fine else "batches.meta")).write_bytes(pickle.dumps(names, protocol=2))
+    return content
+
+
+@pytest.fixture
+def cifar_folder(tmp_path):
+    """CIFAR-10's Python version, in small."""
+    write_cifar(tmp_path / "data" / "cifar-10-batches-py")
+    return tmp_path / "data" / "cifar-10-batches-py"
 
 
 @pytest.fixture

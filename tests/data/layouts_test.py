@@ -11,7 +11,7 @@ from perceiver_jax.errors import ConfigError
 def test_each_form_is_recognised_in_its_folder_and_the_one_above(tmp_path, write_set, name):
     folder = write_set(name, tmp_path / "data" / "set")
     assert form(folder) == name and form(folder.parent) == "" and form(tmp_path) == ""
-    assert find_folder(folder) == find_folder(folder.parent) == folder
+    assert find_folder(folder, form) == find_folder(folder.parent, form) == folder
     layout = read_layout(folder, name)
     assert layout.class_names == ("chair", "desk", "lamp")
     split = name in ("text", "off")
@@ -31,7 +31,7 @@ def test_splits_above_the_classes(tmp_path, write_set, whole):
         write_set("ply", folder / part)
     (folder / "train" / "sofa").mkdir()
     (folder / "train" / "sofa" / "sofa_0001.ply").write_text("x")
-    assert find_folder(tmp_path) == folder and form(folder) == "ply"
+    assert find_folder(tmp_path, form) == folder and form(folder) == "ply"
     if not whole:
         with pytest.raises(ConfigError, match="the test split is empty"):
             read_layout(folder, "ply")
@@ -49,16 +49,16 @@ def test_hdf5_is_recognised(modelnet_folder):
 
 def test_below_folders_that_hold_nothing_else(tmp_path, write_set):
     folder = write_set("off", tmp_path / "archive" / "data" / "set")
-    assert find_folder(tmp_path) == folder
+    assert find_folder(tmp_path, form) == folder
     (tmp_path / "archive" / "other").mkdir()
-    assert find_folder(tmp_path) is None
+    assert find_folder(tmp_path, form) is None
 
 
 def test_nothing_and_several(tmp_path, write_set):
-    assert find_folder(tmp_path) is None and find_folder(tmp_path / "none") is None
+    assert find_folder(tmp_path, form) is None and find_folder(tmp_path / "none", form) is None
     write_set("pcd", tmp_path / "a"), write_set("ply", tmp_path / "b")
     with pytest.raises(ConfigError, match="holds several sets: a, b. Set the path to one of them"):
-        find_folder(tmp_path)
+        find_folder(tmp_path, form)
 
 
 def test_modelnet10_lists_and_names_with_underscores(tmp_path):
@@ -79,7 +79,7 @@ def test_litter_of_archives_is_left_out(tmp_path, write_set):
     folder = write_set("pcd", tmp_path / "data" / "set")
     (folder / "chair" / "._chair_0000.pcd").write_text("x")
     write_set("pcd", tmp_path / "data" / "__MACOSX")
-    assert find_folder(tmp_path / "data") == folder
+    assert find_folder(tmp_path / "data", form) == folder
     assert len(read_layout(folder, "pcd").files["train"]) == 15
 
 

@@ -4,12 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from perceiver_jax.models.adapters import ImageAdapter, PointAdapter, SequenceAdapter, TokenAdapter
+from perceiver_jax.models.adapters import PointAdapter, SequenceAdapter, TokenAdapter
 from perceiver_jax.models.positions import (
     FourierPositions,
     LearnedPositions,
     fourier_features,
-    grid_positions,
 )
 
 FOURIER = FourierPositions(4, 16.0)
@@ -35,14 +34,6 @@ def test_point_features_and_coordinates_as_features():
     np.testing.assert_array_equal(with_coordinates, jnp.concatenate([points, positions], -1))
 
 
-def test_image():
-    image = random(2, 4, 5, 3)
-    output = ImageAdapter(FOURIER).apply({}, image)
-    assert output.shape == (2, 20, 3 + 2 + 2 * 2 * 4)
-    np.testing.assert_array_equal(output[..., :3], image.reshape(2, 20, 3))
-    np.testing.assert_array_equal(output[1, :, 3:5], grid_positions((4, 5)).reshape(20, 2))
-
-
 def test_sequence_padding_changes_nothing():
     sequence = random(2, 6, 3)
     for positions in (FOURIER, LearnedPositions(9, 4)):
@@ -59,8 +50,6 @@ def test_sequence_padding_changes_nothing():
         (PointAdapter(FOURIER), (2, 3, 100), r"looks like \(batch, 3, points\). Swap the last two axes"),
         (PointAdapter(FOURIER), (2, 100, 2), r"\(2, 100, 2\): expected \(batch, points, 3 coordinates"),
         (PointAdapter(FOURIER), (100, 3), r"expected \(batch, points, 3 coordinates"),
-        (ImageAdapter(FOURIER), (2, 3, 32, 32), "Move the channels last"),
-        (ImageAdapter(FOURIER), (32, 32), r"expected \(batch, height, width, channels\)"),
         (SequenceAdapter(FOURIER, 8), (2, 9, 3), "length 9: expected at most max_length=8"),
         (SequenceAdapter(FOURIER, 8), (2, 8), r"expected \(batch, length, channels\)"),
         (SequenceAdapter(FOURIER, 8, 4), (2, 8, 3), r"expected \(batch, length, 4\)"),
@@ -73,9 +62,9 @@ def test_wrong_shapes(adapter, shape, message):
 
 
 def test_whole_numbers_are_refused():
-    inputs = jnp.zeros((2, 8, 8, 3), jnp.uint8)
+    inputs = jnp.zeros((2, 8, 3), jnp.uint8)
     with pytest.raises(ValueError, match="type uint8: expected floating point"):
-        ImageAdapter(FOURIER).apply({}, inputs)
+        PointAdapter(FOURIER).apply({}, inputs)
 
 
 def test_tokens_are_embedded_and_placed():

@@ -11,8 +11,9 @@ import pytest
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models import blocks as parts
 from perceiver_jax.models import stacked_axes
-from perceiver_jax.models.adapters import ImageAdapter, PointAdapter
+from perceiver_jax.models.adapters import PointAdapter
 from perceiver_jax.models.blocks import UNROLLED
+from perceiver_jax.models.image_adapters import ImageAdapter
 from perceiver_jax.models.perceiver import SHARING, Perceiver, PerceiverEncoder, encoder_problems
 from perceiver_jax.models.positions import FourierPositions
 

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The forms in which a set of images may lie in a folder, and how each that needs no preparation is read."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from perceiver_jax.data.cifar import LabelledImages, read_cifar, version
+from perceiver_jax.data.image_arrays import arrays_lie_in, idx_lie_in, read_arrays, read_idx
+from perceiver_jax.data.image_folders import class_folders_lie_in
+from perceiver_jax.errors import ConfigError
+
+Content = tuple[tuple[str, ...], dict[str, LabelledImages]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """Attributes:
+    expected: what it looks like, for errors.
+    lies_in: whether a folder holds it.
+    read: class names and splits; None where it is prepared first.
+    """
+
+    expected: str
+    lies_in: Callable[[pathlib.Path], bool]
+    read: Callable[[pathlib.Path], Content] | None
+
+
+def read_tfds(folder: pathlib.Path) -> Content:
+    """A prepared TFDS set."""
+    from perceiver_jax.data import prepared_images  # imports TFDS
+
+    return prepared_images.read(folder)
+
+
+FORMS = {
+    "cifar": Form("an official CIFAR folder", lambda folder: version(folder) is not None, read_cifar),
+    "tfds": Form(
+        "a prepared TFDS set",
+        lambda folder: any(any(folder.glob(f"{depth}dataset_info.json")) for depth in ("", "*/", "*/*/")),
+        read_tfds,
+    ),
+    "arrays": Form("a .npz or .npy files with train_images and train_labels", arrays_lie_in, read_arrays),
+    "idx": Form("MNIST's idx files", idx_lie_in, read_idx),
+    "classes": Form("images in a folder for each class", class_folders_lie_in, None),
+}
+
+
+def form_of(folder: pathlib.Path) -> str:
+    """The form of the set in this very folder; "" for none."""
+    return next((name for name, form in FORMS.items() if form.lies_in(folder)), "")
+
+
+def checked(content: Content, where: pathlib.Path) -> Content:
+    """The content of a set, if labels and sizes agree.
+
+    Raises:
+        ConfigError: labels out of range, a class that training lacks, splits of different size.
+    """
+    names, splits = content
+    for split, part in splits.items():
+        low, high = int(part.label.min(initial=0)), int(part.label.max(initial=0))
+        if len(part.label) and part.label.min() == 1 and len(np.unique(part.label)) == high:
+            raise ConfigError(f"{where}: {split} has labels from 1 to {high}: expected 0 to {high - 1}. Subtract 1.")
+        if low < 0 or high >= len(names):
+            raise ConfigError(f"{where}: {split} has labels from {low} to {high}: expected 0 to {len(names) - 1}.")
+        if part.image.shape[1:] != splits["train"].image.shape[1:]:
+            raise ConfigError(
+                f"{where}: {split} has images of shape {part.image.shape[1:]}: expected "
+                f"{splits['train'].image.shape[1:]} as in train."
+            )
+    if not len(splits["train"].label):
+        raise ConfigError(f"{where}: the training split is empty: expected at least one image.")
+    trained = set(np.unique(splits["train"].label))
+    for split, part in splits.items():
+        if unseen := sorted(set(np.unique(part.label)) - trained):
+            missing = ", ".join(names[k] for k in unseen)
+            raise ConfigError(f"{where}: {split} has classes that train lacks: {missing}.")
+    return content

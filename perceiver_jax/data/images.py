@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Augmentation of images: pure functions of (batch, height, width, channels) uint8 or float32, a whole batch at a time.
+
+Resizing and zooming are one linear map of the rows and one of the columns, so they are two products of matrices;
+normalisation is the model's first step (`models/adapters.py`), with the mean and std of the spec.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from perceiver_jax.data import randomness
+from perceiver_jax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageAugmentation:
+    """What is done to an image after it was read; sources of images inherit these fields, and all are off by default.
+
+    Order: crop, flip, resize, zoom, permute. Resizing and permuting act in evaluation too, the rest in training only.
+
+    Attributes:
+        crop_padding: random crop of the same size from the image with so many black pixels around it.
+        flip: mirror each image left to right, or not, by a fair coin.
+        image_size: height and width that images are resized to, bilinearly with half-pixel centres as Keras'
+            `Resizing`; None: as they are.
+        zoom: height and width are scaled by independent U(1 - zoom, 1 + zoom) about the centre, what is outside is
+            mirrored, as Keras' `RandomZoom`.
+        permutation_seed: one fixed random order of the pixels for all images; None: as they are.
+        permutation_file: the order itself, .npy: pixel indices, row by row.
+        seed: of the augmentation.
+    """
+
+    crop_padding: int = 0
+    flip: bool = False
+    image_size: int | None = None
+    zoom: float = 0.0
+    permutation_seed: int | None = None
+    permutation_file: str = ""
+    seed: int = 0
+
+    def __post_init__(self):
+        problems = []
+        if self.image_size is not None and self.image_size < 1:
+            problems.append(f"image_size={self.image_size}: expected at least 1, or None for images as they are.")
+        if self.crop_padding < 0:
+            problems.append(f"crop_padding={self.crop_padding}: expected 0 (off) or more.")
+        if not 0 <= self.zoom < 1:
+            problems.append(f"zoom={self.zoom}: expected 0 (off) or more, and less than 1.")
+        if self.permutation_seed is not None and self.permutation_file:
+            problems.append("permutation_seed and permutation_file are both set: expected one of them.")
+        if problems:
+            raise ConfigError(" ".join(problems))
+
+    def apply(self, images: np.ndarray, ids: np.ndarray, epoch: int | None) -> np.ndarray:
+        """The images of the examples `ids` as the model sees them in this epoch, or in evaluation (None)."""
+        train = epoch is not None
+        if train and self.crop_padding:
+            images = self._cropped(images, ids, epoch)
+        if train and self.flip:
+            coin = randomness.bits(randomness.keys(self.seed, "flip", ids, epoch), 1)[:, 0]
+            images = mirror(images, coin >> np.uint64(63) == 1)
+        size = images.shape[1:3] if self.image_size is None else (self.image_size, self.image_size)
+        factors = np.ones((len(images), 2), np.float32)
+        if train and self.zoom:
+            key = randomness.keys(self.seed, "zoom", ids, epoch)
+            factors = randomness.uniform(key, (2,), 1 - self.zoom, 1 + self.zoom)
+        if size != images.shape[1:3] or (train and self.zoom):
+            images = resample(images, size, factors)
+        return self._permuted(images)
+
+    def _cropped(self, images: np.ndarray, ids: np.ndarray, epoch: int) -> np.ndarray:
+        key = randomness.keys(self.seed, "crop", ids, epoch)
+        width = 2 * self.crop_padding + 1
+        offsets = (randomness.uniform(key, (2,)) * width).astype(np.int64) - self.crop_padding
+        return shift(images, np.minimum(offsets, self.crop_padding))
+
+    def _permuted(self, images: np.ndarray) -> np.ndarray:
+        if self.permutation_seed is None and not self.permutation_file:
+            return images
+        batch, height, width, channels = images.shape
+        order = pixel_order(height * width, self.permutation_seed, self.permutation_file)
+        return images.reshape(batch, -1, channels).take(order, axis=1).reshape(images.shape)
+
+
+@functools.lru_cache(maxsize=4)
+def pixel_order(num_pixels: int, seed: int | None, file: str) -> np.ndarray:
+    """The order of the pixels: by the file, or by the seed.
+
+    Raises:
+        ConfigError: the file cannot be read or is no order of so many pixels.
+    """
+    if not file:
+        return randomness.permutation(num_pixels, seed, "pixels")
+    try:
+        order = np.load(file)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"permutation_file={file} cannot be read ({' '.join(str(error).split())}).") from error
+    if order.ndim != 1 or order.dtype.kind not in "iu" or len(order) != num_pixels:
+        raise ConfigError(
+            f"permutation_file={file} has shape {order.shape} of {order.dtype}: expected {num_pixels} integers, one "
+            "for each pixel of an image."
+        )
+    if not np.array_equal(np.sort(order), np.arange(num_pixels)):
+        raise ConfigError(f"permutation_file={file}: expected each of 0..{num_pixels - 1} once.")
+    return order
+
+
+def shift(images: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Image i moved up and left by offsets[i] pixels (down and right where negative); zero where nothing was."""
+    height, width = images.shape[1:3]
+    moved = np.zeros_like(images)
+    for out, image, (y, x) in zip(moved, images, offsets.tolist(), strict=True):
+        inside = image[max(y, 0) : height + min(y, 0), max(x, 0) : width + min(x, 0)]
+        top, left = max(-y, 0), max(-x, 0)
+        out[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+    return moved
+
+
+def mirror(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Images with those of `chosen` (bool, batch) flipped left to right."""
+    mirrored = images.copy()
+    mirrored[chosen] = images[chosen, :, ::-1]
+    return mirrored
+
+
+def resample(images: np.ndarray, size: tuple[int, int], factors: np.ndarray) -> np.ndarray:
+    """Images resized to (height, width), then zoomed out about the centre by factors (batch, 2) of height and width."""
+    pixels = images.transpose(0, 3, 1, 2).astype(np.float32)
+    rows, columns = (_zooming(size[k], factors[:, k]) @ _resizing(images.shape[1 + k], size[k]) for k in (0, 1))
+    pixels = rows[:, None] @ pixels @ columns[:, None].transpose(0, 1, 3, 2)
+    pixels = pixels.transpose(0, 2, 3, 1)
+    if images.dtype.kind == "f":
+        return np.ascontiguousarray(pixels)
+    return (np.minimum(pixels, 255) + np.float32(0.5)).astype(images.dtype)
+
+
+@functools.lru_cache(maxsize=8)
+def _resizing(old: int, new: int) -> np.ndarray:
+    """(new, old): bilinear, half-pixel centres, without antialiasing; the border's value beyond the border."""
+    place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    return _interpolation(place[None], old)[0]
+
+
+def _zooming(size: int, factors: np.ndarray) -> np.ndarray:
+    """(batch, size, size): output i comes from factor * (i - centre) + centre; mirrored beyond the border."""
+    centre = (size - 1) / 2
+    place = factors.astype(np.float64)[:, None] * (np.arange(size) - centre) + centre
+    return _interpolation(place, size)
+
+
+def _interpolation(place: np.ndarray, size: int) -> np.ndarray:
+    """Matrices (batch, outputs, size) that interpolate linearly at the places, (batch, outputs)."""
+    low = np.floor(place).astype(np.int64)
+    matrices = np.zeros((*place.shape, size), np.float32)
+    batch, output = np.indices(place.shape)
+    for index, weight in ((low, 1 - (place - low)), (low + 1, place - low)):
+        matrices[batch, output, _mirrored(index, size)] += weight.astype(np.float32)
+    return matrices
+
+
+def _mirrored(index: np.ndarray, size: int) -> np.ndarray:
+    """... 1 0 | 0 1 2 | 2 1 ..."""
+    index = np.mod(index, 2 * size)
+    return np.minimum(index, 2 * size - 1 - index)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images as TFDS data sets in array_record files, written here and read without TensorFlow, also those of others.
+
+Importing this module imports TFDS: do it where a set is prepared or read. Which folder is for `prepared`.
+"""
+
+import contextlib
+import io
+import pathlib
+from collections.abc import Callable, Iterable
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+
+from perceiver_jax.data.cifar import LabelledImages
+from perceiver_jax.data.image_arrays import labelled
+from perceiver_jax.errors import ConfigError
+
+READ_AT_ONCE = 256  # records
+Examples = Iterable[tuple[np.ndarray, int]]
+
+
+class PreparedImages(tfds.core.GeneratorBasedBuilder):
+    """The builder; `problem` holds the error that ended it, which TFDS would wrap."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    name = "prepared_images"
+    pkg_dir_path = pathlib.Path(__file__).parent
+
+    def __init__(self, names: tuple[str, ...], shape: tuple[int, ...], splits: dict[str, Examples], folder):
+        self.class_names, self.shape, self.examples = names, shape, splits
+        self.problem: ConfigError | None = None
+        super().__init__(data_dir=str(folder), file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "image": tfds.features.Tensor(shape=self.shape, dtype=np.uint8, encoding=tfds.features.Encoding.BYTES),
+            "label": tfds.features.ClassLabel(names=list(self.class_names)),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Images by class.",
+            features=tfds.features.FeaturesDict(features),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {split: self._generate_examples(split) for split in self.examples}
+
+    def _generate_examples(self, split: str):
+        try:
+            for index, (image, label) in enumerate(self.examples[split]):
+                yield index, {"image": image, "label": int(label)}
+        except ConfigError as error:
+            self.problem = error
+            raise
+
+
+def write(
+    folder: pathlib.Path, names: tuple[str, ...], shape: tuple[int, ...], splits: dict[str, Callable[[], Examples]]
+) -> None:
+    """Prepares a set in an empty folder: uint8 images of one shape, of each split what its function gives.
+
+    Raises:
+        ConfigError: an image is broken.
+    """
+    tfds.disable_progress_bar()
+    builder = PreparedImages(names, shape, {split: make() for split, make in splits.items()}, folder)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a download; there is none
+            builder.download_and_prepare()
+    except Exception:
+        if builder.problem is not None:
+            raise builder.problem from None
+        raise
+
+
+def find(folder: pathlib.Path) -> pathlib.Path | None:
+    """The folder of a prepared TFDS set: this one, or the newest version, configuration or set below it."""
+    found = sorted(folder.glob("dataset_info.json")) or sorted(folder.glob("*/dataset_info.json"))
+    found = found or sorted(folder.glob("*/*/dataset_info.json"))
+    return found[-1].parent if found else None
+
+
+def read(folder: pathlib.Path) -> tuple[tuple[str, ...], dict[str, LabelledImages]]:
+    """Class names and splits of a prepared TFDS set of images with labels, into memory through Grain.
+
+    Raises:
+        ConfigError: it is damaged, or has no image and class label.
+    """
+    place = find(folder)
+    try:
+        builder = tfds.builder_from_directory(str(place))
+        image, label = _features(builder.info.features, place)
+        sources = {split: builder.as_data_source(split=split) for split in builder.info.splits}
+        splits = {split: _read_split(source, image, label, f"{place}: {split}") for split, source in sources.items()}
+    except ConfigError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(
+            f"{place}: the prepared set is damaged ({reason}). Delete it and prepare it again."
+        ) from error
+    return tuple(builder.info.features[label].names), splits
+
+
+def _features(features, place: pathlib.Path) -> tuple[str, str]:
+    """Names of the image and of the class label."""
+    images = [name for name, feature in features.items() if len(feature.shape or ()) == 3]
+    labels = [name for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
+    label = "label" if "label" in labels else next(iter(labels), None)
+    image = "image" if "image" in images else next(iter(images), None)
+    if image is None or label is None:
+        raise ConfigError(f"{place}: expected an image and a class label, got {', '.join(features)}.")
+    return image, label
+
+
+def _read_split(source, image: str, label: str, where: str) -> LabelledImages:
+    records = grain.MapDataset.source(source).map(lambda record: (record[image], record[label]))
+    images, labels = zip(*records, strict=True) if len(records) else ((), ())
+    sizes = {np.shape(array) for array in images}
+    if len(sizes) > 1:
+        raise ConfigError(f"{where}: images of {len(sizes)} sizes, e.g. {sorted(sizes)[:2]}: expected one.")
+    return labelled(np.stack(images), np.asarray(labels), where)
