@@ -62,8 +62,8 @@ def _draw(source) -> Path | None:
     batch = source.load("train", ids, 0)
     titles = [source.spec.class_names[label] for label in batch["label"]]
     name, array = next((name, array) for name, array in batch.items() if name not in ("label", "mask"))
-    draw = SHEETS.get(name) or BY_RANK.get(array.ndim)
-    if draw is None:
+    draw = SHEETS.get(name) or (_curves if "mask" in batch else _images)
+    if draw is _images and array.ndim != 4:
         return None
     folder = Path(OUTPUT_DIR.value)
     try:
@@ -102,9 +102,7 @@ def _images(source, batch, titles: Sequence[str]) -> np.ndarray:
 
 
 SHEETS = {"points": _clouds, "sequence": _curves, "tokens": _texts, "image": _images}
-"""How a batch is drawn, by the name of its input."""
-BY_RANK = {3: _curves, 4: _images}
-"""The same for other names, by the dimensions of a batch; 3 are sequences, with their mask."""
+"""How a batch is drawn, by the name of its input; of your own data: what has a mask is a sequence, else an image."""
 
 
 def run() -> None:

@@ -9,6 +9,7 @@ from perceiver_jax.models.positions import (
     FourierPositions,
     LearnedPositions,
     fourier_features,
+    grid_positions,
 )
 
 FOURIER = FourierPositions(4, 16.0)
