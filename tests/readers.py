@@ -18,6 +18,7 @@ from perceiver_jax import experiment
 from perceiver_jax.data import prepared_clouds
 from perceiver_jax.data.fetch import find_set
 from perceiver_jax.data.layouts import form, read_layout
+from perceiver_jax.data.modelnet import WANTED
 from perceiver_jax.data.modelnet_hdf5 import Clouds, read_hdf5
 from perceiver_jax.data.off import read_off
 from perceiver_jax.files import write_json
@@ -138,7 +139,7 @@ def _write_zip(folder: Path) -> None:
 
 
 def _read_zip(folder: Path) -> None:
-    found = find_set(folder / "set.zip", [folder / "unpacked"], "", "http://localhost/")
+    found = find_set(folder / "set.zip", [folder / "unpacked"], "", WANTED)
     for name, _ in read_layout(found, form(found)).files["train"]:
         assert np.isfinite(read_off(found / name).vertices).all()
 
