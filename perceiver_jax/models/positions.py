@@ -47,8 +47,10 @@ def fourier_features(
         include_positions: put the raw coordinates first.
 
     Raises:
-        ConfigError: max_resolution has neither one value nor one for each dimension.
+        ConfigError: a negative number of bands; max_resolution has neither one value nor one for each dimension.
     """
+    if num_bands < 0:
+        raise ConfigError(f"fourier_bands={num_bands}: expected at least 0.")
     dims = coordinates.shape[-1]
     resolutions = jnp.asarray(max_resolution, jnp.float32)
     if resolutions.size not in (1, dims):

@@ -55,6 +55,8 @@ def test_one_resolution_for_each_dimension():
     np.testing.assert_allclose(features, in_float64(coordinates, 4, [10, 30]), atol=1e-5)
     with pytest.raises(ValueError, match="max_resolution has 3 values: expected 1 or 2"):
         fourier_features(jnp.asarray(coordinates), 4, (10.0, 30.0, 5.0))
+    with pytest.raises(ValueError, match="fourier_bands=-1: expected at least 0"):
+        fourier_features(jnp.asarray(coordinates), -1, 10.0)
 
 
 def test_half_precision_coordinates_get_float32_features():
