@@ -66,7 +66,7 @@ def _part(constructor: Callable[..., Any], *given: str) -> Part:
     return Part(constructor, (constructor,), given)
 
 
-def _perceiver(*, spec: Spec, adapter: Mapping[str, Any], pooling: str, zero_head: bool, dtype: str, **encoder):
+def _perceiver(*, spec: Spec, adapter: Any, pooling: str, zero_head: bool, dtype: Any, **encoder):
     return Perceiver(
         adapter=_adapter(spec, adapter),
         encoder=PerceiverEncoder(dtype=_dtype(dtype), parent=None, **encoder),
@@ -76,7 +76,7 @@ def _perceiver(*, spec: Spec, adapter: Mapping[str, Any], pooling: str, zero_hea
     )
 
 
-def _perceiver_io(*, spec: Spec, adapter: Mapping[str, Any], query_dim: int | None, dtype: str, **fields):
+def _perceiver_io(*, spec: Spec, adapter: Any, query_dim: int | None, dtype: Any, **fields):
     """What encoder and decoder both have, they have alike."""
     fields["dtype"] = _dtype(dtype)
 
@@ -92,7 +92,7 @@ def _perceiver_io(*, spec: Spec, adapter: Mapping[str, Any], query_dim: int | No
     )
 
 
-def _keras_perceiver(*, spec: Spec, adapter: Mapping[str, Any], dtype: str, **fields) -> KerasPerceiver:
+def _keras_perceiver(*, spec: Spec, adapter: Any, dtype: Any, **fields) -> KerasPerceiver:
     widths = {name: tuple(fields.pop(name)) for name in ("ffn_units", "classifier_units")}
     return KerasPerceiver(
         adapter=_adapter(spec, adapter),
@@ -103,13 +103,13 @@ def _keras_perceiver(*, spec: Spec, adapter: Mapping[str, Any], dtype: str, **fi
     )
 
 
-def _dtype(name: str) -> jnp.dtype:
+def _dtype(name: Any) -> jnp.dtype:
     if name not in DTYPES:
         raise ConfigError(f"config.model.dtype={name!r} is unknown: expected {', '.join(DTYPES)}.")
     return jnp.dtype(name)
 
 
-def _adapter(spec: Spec, section: Mapping[str, Any]):
+def _adapter(spec: Spec, section: Any):
     """An adapter with its positions and what it needs to know of the data."""
     section = as_section("adapter", section)
     shapes = [array.shape for name, array in spec.arrays.items() if name not in ("label", "mask")]

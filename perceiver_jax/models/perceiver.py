@@ -31,6 +31,7 @@ from perceiver_jax.models.positions import LATENT_STDDEV
 SHARING = ("all", "after_first", "none")
 WIDTHS = ("inputs", "latents")
 POOLINGS = ("mean", "latent")
+MOST_BLOCKS = 10_000  # more are a typing error that would take minutes to list
 
 
 class PerceiverEncoder(nn.Module):
@@ -244,6 +245,8 @@ def _count_problems(encoder: PerceiverEncoder) -> list[str]:
     if not 0 <= encoder.dropout_rate < 1:
         problems.append(f"dropout_rate={encoder.dropout_rate}: expected at least 0 and less than 1.")
     blocks, crosses = encoder.num_blocks, encoder.num_cross_attends
+    if blocks > MOST_BLOCKS:
+        problems.append(f"num_blocks={blocks}: expected at most {MOST_BLOCKS:,}.")
     if crosses > 0 and blocks % crosses:
         problems.append(
             f"num_blocks={blocks} does not split over num_cross_attends={crosses}: "

@@ -86,9 +86,12 @@ class Classification(Task):
 
     def _adapted(self, spec: Spec) -> tuple[int, int]:
         """Length and channels of what the adapter gives to the encoder."""
-        inputs = zeros_batch(spec)[self.input_name]
-        adapted = jax.eval_shape(lambda x: self.model.adapter.init_with_output(jax.random.key(0), x)[0], inputs)
-        return adapted.shape[1:]
+
+        def adapt() -> Array:
+            inputs = zeros_batch(spec)[self.input_name]
+            return self.model.adapter.init_with_output(jax.random.key(0), inputs)[0]
+
+        return jax.eval_shape(adapt).shape[1:]
 
     def results(self, stats: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
         """`per_class` (precision, recall, f1, support) and the confusion matrix, rows the true class."""
