@@ -16,7 +16,7 @@ from ml_collections.config_dict import placeholder
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.files import read_json
-from perceiver_jax.registry import find, nearest
+from perceiver_jax.registry import find, nearest, printable
 from perceiver_jax.value_types import problem
 
 SECTIONS = ("data", "task", "model", "optimizer", "schedule")
@@ -153,7 +153,9 @@ def _wrong_fields(config: Any, expected: ConfigDict, more: tuple[str, ...], wher
         return [f"{where}={config!r}: expected a section."]
     problems, known = [], [*expected, *more]
     if complete:
-        problems += [f"{where}.{key} is unknown{nearest(str(key), known)}." for key in config if key not in known]
+        problems += [
+            f"{where}.{printable(str(key))} is unknown{nearest(str(key), known)}." for key in config if key not in known
+        ]
         problems += [f"{where}.{key} is missing." for key in known if key not in config]
     for key in (key for key in expected if key in config):
         if isinstance(expected[key], ConfigDict):

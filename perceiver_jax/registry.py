@@ -230,7 +230,9 @@ def _defaults(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
 def _wrong_fields(kind: str, values: Mapping[str, Any], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
     """Unknown keys, missing ones and values of another type than their parameter, a sentence each."""
     known = {*parameters, "name"}
-    problems = [f"config.{kind}.{key} is unknown{nearest(key, known)}." for key in values if key not in known]
+    problems = [
+        f"config.{kind}.{printable(key)} is unknown{nearest(key, known)}." for key in values if key not in known
+    ]
     for key, parameter in parameters.items():
         if key in values:
             wrong = problem(f"config.{kind}.{key}", values[key], parameter.annotation)
@@ -238,6 +240,11 @@ def _wrong_fields(kind: str, values: Mapping[str, Any], parameters: Mapping[str,
         elif parameter.default is parameter.empty:
             problems.append(f"config.{kind} ({values['name']}) needs a value for {key}.")
     return problems
+
+
+def printable(key: str) -> str:
+    """A key as a message shows it, on one line."""
+    return key if key.isprintable() else repr(key)
 
 
 def nearest(word: str, known) -> str:
