@@ -8,6 +8,7 @@ TensorBoard reads the files as usual.
 """
 
 import importlib.util
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from typing import Any
 import numpy as np
 
 REPLACED = "clu.metric_writers.summary_writer"
+FLUSH_SECONDS = 10
+"""TensorBoard sees what is no older than this, as long as something is written."""
 
 
 def install() -> ModuleType:
@@ -30,7 +33,11 @@ def install() -> ModuleType:
 
 
 class SummaryWriter:
-    """CLU's MetricWriter interface on tensorboardX; also writes point clouds."""
+    """CLU's MetricWriter interface on tensorboardX; also writes point clouds.
+
+    Events go to the file in the call itself: tensorboardX's own thread dies of a full disk without a word, and its
+    queue then blocks for ever. CLU's AsyncWriter keeps the calls out of the loop's way and passes their errors on.
+    """
 
     def __init__(self, logdir: str, *, purge_step: int | None = None):
         """Opens a new event file, later in TensorBoard's order than every other one in `logdir`.
@@ -38,54 +45,71 @@ class SummaryWriter:
         Args:
             logdir: where the file goes.
             purge_step: TensorBoard drops what earlier files hold of this and later steps.
-        """
-        import tensorboardX
 
-        self._writer = tensorboardX.SummaryWriter(
-            logdir, purge_step=purge_step, flush_secs=10, filename_suffix=f".{time.time_ns():020d}"
-        )
+        Raises:
+            OSError: the disk is full or cannot be written; so does every other method.
+        """
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        os.makedirs(logdir, exist_ok=True)
+        self._events = EventsWriter(os.path.join(logdir, "events"), filename_suffix=f".{time.time_ns():020d}")
+        self._flushed = time.monotonic()
+        if purge_step is not None:
+            self._write(purge_step, file_version="brain.Event:2")
+            self._write(purge_step, session_log=SessionLog(status=SessionLog.START))
 
     def write_scalars(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Numbers, or arrays of one element."""
+        from tensorboardX import summary
+
         for name, value in scalars.items():
-            self._writer.add_scalar(name, float(np.asarray(value).reshape(())), step)
+            self._write(step, summary=summary.scalar(name, float(np.asarray(value).reshape(()))))
 
     def write_images(self, step: int, images: Mapping[str, Any]) -> None:
         """(H, W, C), or (N, H, W, C) as NAME/0, NAME/1, ...; C = 1 or 3; float in [0, 1] or uint8."""
+        from tensorboardX import summary
+
         for name, value in images.items():
             value = _to_bytes(np.asarray(value))
             tagged = [(name, value)] if value.ndim == 3 else [(f"{name}/{i}", x) for i, x in enumerate(value)]
             for tag, image in tagged:
-                self._writer.add_image(tag, image, step, dataformats="HWC")
+                self._write(step, summary=summary.image(tag, image, dataformats="HWC"))
 
     def write_point_clouds(self, step: int, clouds: Mapping[str, Any], colors: Mapping[str, Any] | None = None) -> None:
         """(points, 3) or (N, points, 3); colors of the same shape and name, float in [0, 1] or uint8."""
+        from tensorboardX import summary
+
         for name, value in clouds.items():
             shape = (-1, *np.shape(value)[-2:])
             points = np.asarray(value, np.float32).reshape(shape)
             color = _to_bytes(np.asarray(colors[name])).reshape(shape) if name in (colors or {}) else None
-            self._writer.add_mesh(name, points, color, config_dict={}, global_step=step)
+            self._write(step, summary=summary.mesh(name, points, color, None, config_dict={}))
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Markdown."""
+        from tensorboardX import summary
+
         for name, text in texts.items():
-            self._writer.add_text(name, text, step)
+            self._write(step, summary=summary.text(name, text))
 
     def write_histograms(
         self, step: int, arrays: Mapping[str, Any], num_buckets: Mapping[str, int] | None = None
     ) -> None:
         """Histograms of all values of an array."""
+        from tensorboardX import summary
+
         for name, values in arrays.items():
             bins = (num_buckets or {}).get(name) or 30
-            self._writer.add_histogram(name, np.asarray(values, np.float64).ravel(), step, bins=bins)
+            self._write(step, summary=summary.histogram(name, np.asarray(values, np.float64).ravel(), bins))
 
     def write_hparams(self, hparams: Mapping[str, Any]) -> None:
         """Into this event file; tensorboardX's own way would make a folder beside it."""
-        from tensorboardX.summary import hparams as summaries
+        from tensorboardX import summary
 
         plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in hparams.items()}
-        for summary in summaries(plain, {}):
-            self._writer.file_writer.add_summary(summary)
+        for part in summary.hparams(plain, {}):
+            self._write(0, summary=part)
 
     def write_summaries(self, step: int, values: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
         """Not supported by tensorboardX: an error, nothing is dropped silently."""
@@ -96,17 +120,27 @@ class SummaryWriter:
 
     def write_audios(self, step: int, audios: Mapping[str, Any], *, sample_rate: int) -> None:
         """(N, T, C) in [-1, 1]."""
+        from tensorboardX import summary
+
         for name, value in audios.items():
             for i, audio in enumerate(np.asarray(value)):
-                self._writer.add_audio(f"{name}/{i}", audio, step, sample_rate=sample_rate)
+                self._write(step, summary=summary.audio(f"{name}/{i}", audio, sample_rate=sample_rate))
 
     def flush(self) -> None:
-        """Returns when what was written so far is in the file."""
-        self._writer.flush()
+        """Returns when what was written so far is on the disk."""
+        self._events.flush()
+        self._flushed = time.monotonic()
 
     def close(self) -> None:
         """Flushes and closes the file."""
-        self._writer.close()
+        self._events.close()
+
+    def _write(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._events.write_event(Event(step=int(step), wall_time=time.time(), **content))
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:

@@ -12,14 +12,14 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from perceiver_jax.errors import ConfigError
+from perceiver_jax.errors import ConfigError, Retry
 from perceiver_jax.training import disk
 
 FILE = "metrics.jsonl"
@@ -67,13 +67,11 @@ class Writers:
         self._file = None
         if (jax.process_index() if process_index is None else process_index) != 0:
             return
-        try:
+        with self._explained("opening the metrics"):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             _cut_back(self._path, start_step, keep_lines)
             self._file = open(self._path, "a")  # noqa: SIM115 (closed by `close`)
             self._open_events(start_step)
-        except OSError as error:
-            raise disk.explain(error, self._path.parent, "opening the metrics") or error from error
 
     def _open_events(self, start_step: int) -> None:
         from perceiver_jax.training import clu_without_tensorflow
@@ -92,62 +90,76 @@ class Writers:
         values = {name: _number(value) for name, value in values.items()}
         assert not set(RESERVED) & values.keys(), values.keys()
         line = {"step": int(step), "time": time.time(), **_encode(values)}
-        try:
+        with self._explained(f"writing the metrics of step {step}"):
             self._file.write(json.dumps(line, allow_nan=False) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise disk.explain(error, self._path, f"writing the metrics of step {step}") or error from error
-        self._clu.write_scalars(int(step), values)
+            self._clu.write_scalars(int(step), values)
 
     def images(self, step: int, images: Mapping[str, Any]) -> None:
         """(H, W, C) or (N, H, W, C), C = 1 or 3; float in [0, 1] or uint8."""
-        if self._file is not None:
-            self._clu.write_images(int(step), images)
+        with self._explained("writing the metrics"):
+            if self._file is not None:
+                self._clu.write_images(int(step), images)
 
     def point_clouds(self, step: int, clouds: Mapping[str, Any], colors: Mapping[str, Any] | None = None) -> None:
         """(points, 3) or (N, points, 3); colors of the same shape and name, float in [0, 1] or uint8."""
-        if self._file is not None:
-            self._tensorboard.write_point_clouds(int(step), clouds, colors)
+        with self._explained("writing the metrics"):
+            if self._file is not None:
+                self._tensorboard.write_point_clouds(int(step), clouds, colors)
 
     def texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Markdown."""
-        if self._file is not None:
-            self._clu.write_texts(int(step), texts)
+        with self._explained("writing the metrics"):
+            if self._file is not None:
+                self._clu.write_texts(int(step), texts)
 
     def histograms(self, step: int, arrays: Mapping[str, Any]) -> None:
         """Histograms of all values of an array."""
-        if self._file is not None:
-            self._clu.write_histograms(int(step), arrays)
+        with self._explained("writing the metrics"):
+            if self._file is not None:
+                self._clu.write_histograms(int(step), arrays)
 
     def hparams(self, hparams: Mapping[str, Any]) -> None:
         """A flat mapping; call it once per run. What is no number or string is written as text."""
-        if self._file is not None:
-            self._clu.write_hparams(hparams)
+        with self._explained("writing the metrics"):
+            if self._file is not None:
+                self._clu.write_hparams(hparams)
 
     def flush(self) -> None:
         """Returns when everything is in the files; call it before a save: a resumed run lacks nothing."""
         if self._file is None:
             return
-        try:
+        with self._explained("writing the metrics"):
             os.fsync(self._file.fileno())
             self._clu.flush()
-        except OSError as error:
-            raise disk.explain(error, self._path.parent, "writing the metrics") or error from error
 
     def close(self) -> None:
         """Flushes and closes; can be called twice."""
-        if self._file is None:
+        file, self._file = self._file, None
+        if file is None:
             return
-        with contextlib.suppress(OSError):  # a line that could not be written was reported by the call that wrote it
-            self._file.close()
-        self._file = None
-        self._clu.close()
+        with self._explained("writing the metrics"):
+            with contextlib.suppress(OSError):  # a line that could not be written was reported when it was written
+                file.close()
+            self._clu.close()
+
+    @contextlib.contextmanager
+    def _explained(self, doing: str) -> Iterator[None]:
+        """Turns what the disk raises, now or to CLU's thread before, into one clear error."""
+        try:
+            yield
+        except Exception as error:
+            raise disk.explain(error, self._path.parent, doing) or error from error
 
     def __enter__(self) -> "Writers":
         return self
 
-    def __exit__(self, *_) -> None:
-        self.close()
+    def __exit__(self, kind, error, trace) -> None:
+        try:
+            self.close()
+        except (Retry, ConfigError):  # the disk; what is on its way already tells why the run ends
+            if error is None:
+                raise
 
 
 def _lines(path: Path) -> list[str]:

@@ -11,8 +11,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from perceiver_jax.errors import Retry
+from perceiver_jax.training.writers import Writers, history
 from tests.readers import FLAGS
 
 pytestmark = pytest.mark.faults
@@ -98,6 +101,22 @@ def test_a_disk_that_fills_up_ends_the_run_and_room_lets_it_go_on(disk, start_mo
     assert re.search(
         rf"error: {run}\S*: cannot be written .* \(Read-only file system\). Step 16 is saved", result.stderr
     )
+
+
+@pytest.mark.parametrize("write", ["scalars", "histograms", "texts"])
+def test_metrics_that_find_no_room_never_hang_and_never_hide_what_came_before(disk, write):
+    values = {"scalars": {"x": 1.0}, "histograms": {"x": np.arange(1000.0)}, "texts": {"x": "y" * 10_000}}[write]
+    writers = Writers(disk / "run")
+    writers.scalars(1, {"loss": 1.0})
+    writers.flush()
+    fill(disk, leave=0)
+    with pytest.raises(Retry, match=r"disk/run: no space left while writing the metrics"):
+        for step in range(2, 500):  # the rest of the last block takes a few
+            getattr(writers, write)(step, values)
+            writers.flush()
+    with pytest.raises(ZeroDivisionError), writers:
+        raise ZeroDivisionError
+    assert [line["step"] for line in history(disk / "run")][:1] == [1]
 
 
 def test_a_read_only_disk_is_said_before_anything_is_compiled(disk, run_forked):
