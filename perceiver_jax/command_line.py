@@ -33,11 +33,12 @@ HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Transparent huge pages for malloc: a training step on the CPU takes 0.78 of the time it takes without."""
 
 
-def run(main: Callable[[Sequence[str]], object], *, tune_process: bool = False) -> None:
+def run(main: Callable[[Sequence[str]], object], *, words: bool = False, tune_process: bool = False) -> None:
     """Runs `main(argv)` as a command and exits the process.
 
     Args:
         main: gets the arguments that are not flags, the program's name first.
+        words: there may be such arguments; without, one is an error.
         tune_process: start the process anew, once, with the environment a training step profits from. Only a command
             that trains or measures wants it, and only before JAX is imported.
     """
@@ -49,7 +50,7 @@ def run(main: Callable[[Sequence[str]], object], *, tune_process: bool = False) 
         print(_help(main))
         sys.exit(0)
     try:
-        main(_parse(sys.argv))
+        main(_parse(sys.argv, words))
     except ConfigError as error:
         code = _complain(error, EX_CONFIG)
     except Retry as error:
@@ -128,7 +129,7 @@ def _help(main: Callable) -> str:
     return "\n".join(lines)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _parse(argv: Sequence[str], words: bool) -> list[str]:
     """The arguments that are not flags; raises ConfigError for whatever absl, ml_collections or a config file raise."""
     try:
         if "config_overlay" in flags.FLAGS:
@@ -137,7 +138,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         _check_config_file()
     except Exception as error:
         raise _translate(error) from error
-    if len(arguments) > 1:
+    if len(arguments) > 1 and not words:
         raise ConfigError(f"argument {arguments[1]!r} is not a flag. Write --NAME=VALUE{_own_flags()}")
     return arguments
 

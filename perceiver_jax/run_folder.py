@@ -38,6 +38,8 @@ HARMLESS = (
     "watchdog",
 )
 """Keys and sections that change neither what is computed at a step nor when decisions are taken."""
+RUNS = Path("runs")
+"""Where runs go that no --workdir names."""
 LONGEST_LINE = 300
 """Characters of a difference that is said; a thousand class names are more."""
 
@@ -178,3 +180,30 @@ def _describe(record: dict[str, Any], state: TrainState, training: Training, con
     flops = "" if training.flops_per_example is None else f", {training.flops_per_example / 1e9:,.2f} GFLOP per example"
     epochs = settings.num_steps / settings.steps_per_epoch
     console.say(f"{settings.num_steps:,} steps of {settings.batch_size} ({epochs:.1f} epochs){flops}")
+
+
+def chosen(workdir: str, runs: Path = RUNS) -> Path:
+    """The run folder that a command was told, or the newest one under `runs`, which is then named on the terminal.
+
+    Raises:
+        ConfigError: it is not a run folder, or there is none.
+    """
+    if workdir:
+        folder = Path(workdir)
+        if not (folder / "config.json").is_file():
+            raise ConfigError(
+                f"{folder} is not a run folder: it has no config.json. Name what main was given as --workdir."
+            )
+        return folder
+    found = [file.parent for file in runs.glob("*/config.json")]
+    if not found:
+        raise ConfigError(
+            f"--workdir is missing and there is no run in {runs}/. Train one: python -m perceiver_jax.main."
+        )
+    newest = max(found, key=_last_written)
+    print(f"run: {newest} (the newest; --workdir names another)")
+    return newest
+
+
+def _last_written(run: Path) -> float:
+    return max((run / name).stat().st_mtime for name in ("config.json", "metrics.jsonl") if (run / name).exists())

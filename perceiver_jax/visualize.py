@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Look at a run: `python -m perceiver_jax.visualize WHAT [--workdir=RUN] [--format=png,svg,pdf]`.
+
+Pictures go to RUN/figures/. Without --workdir the newest run under runs/ is taken. It needs neither the data set nor a
+network.
+"""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from perceiver_jax import command_line
+from perceiver_jax.errors import ConfigError
+
+WORKDIR = flags.DEFINE_string("workdir", "", "run folder; default the newest under runs/")
+flags.DEFINE_alias("logs_dir", "workdir")
+FORMAT = flags.DEFINE_list("format", ["png"], "files of each figure: png, svg, pdf")
+
+WHAT: dict[str, str] = {}
+"""What can be looked at -> the module of reports/ whose `write(run, formats, flags)` returns the files it wrote."""
+FORMATS = ("png", "svg", "pdf")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes the figures that the first word asks for."""
+    from perceiver_jax.run_folder import chosen
+
+    if len(argv) != 2 or argv[1] not in WHAT:
+        raise ConfigError(f"visualize {' '.join(argv[1:])!r}: expected one of {', '.join(WHAT)}.")
+    if not FORMAT.value or not set(FORMAT.value) <= set(FORMATS):
+        raise ConfigError(f"--format={','.join(FORMAT.value)}: expected some of {', '.join(FORMATS)}.")
+    write = importlib.import_module(WHAT[argv[1]]).write
+    for file in write(chosen(WORKDIR.value), tuple(FORMAT.value), flags.FLAGS):
+        print(f"written: {_shown(file)}")
+
+
+def _shown(file: Path) -> Path:
+    return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+
+
+def run() -> None:
+    """The command."""
+    command_line.run(main, words=True)
+
+
+if __name__ == "__main__":
+    run()
