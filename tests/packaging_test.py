@@ -41,8 +41,8 @@ def test_the_pins_are_closed():
 
 def test_a_version_is_pinned_in_one_place():
     extras = PROJECT["optional-dependencies"]
-    assert set(extras) == {"cuda12", "cuda13", "tpu", "viz", "bench", "test"}
-    names = [canonicalize_name(Requirement(line).name) for extra in ("viz", "bench", "test") for line in extras[extra]]
+    assert set(extras) == {"cuda12", "cuda13", "tpu", "bench", "test"}
+    names = [canonicalize_name(Requirement(line).name) for extra in ("bench", "test") for line in extras[extra]]
     assert set(names) & set(PINS) == set()
 
 
