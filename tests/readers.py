@@ -22,11 +22,12 @@ from perceiver_jax.data.modelnet import WANTED
 from perceiver_jax.data.modelnet_hdf5 import Clouds, read_hdf5
 from perceiver_jax.data.off import read_off
 from perceiver_jax.files import write_json
+from perceiver_jax.metrics.history import history
 from perceiver_jax.reports.results import read_results, write_results
 from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.record import run_record
 from perceiver_jax.training.state import init_state, state_maker
-from perceiver_jax.training.writers import Writers, history
+from perceiver_jax.training.writers import Writers
 from tests.data import conftest as sets
 
 ROOT = Path(__file__).resolve().parents[1]

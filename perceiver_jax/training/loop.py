@@ -18,6 +18,7 @@ import numpy as np
 
 from perceiver_jax.data.pipeline import evaluation_batches, train_batches, train_plan
 from perceiver_jax.errors import Retry
+from perceiver_jax.metrics.history import history
 from perceiver_jax.training.cadence import every
 from perceiver_jax.training.checkpoint import FILE_SIZE, Checkpoints
 from perceiver_jax.training.console import Console, duration
@@ -30,7 +31,7 @@ from perceiver_jax.training.state import abstract_state, init_state, state_maker
 from perceiver_jax.training.step import jit_train_step, make_evaluation_step, make_train_step
 from perceiver_jax.training.throughput import throughput
 from perceiver_jax.training.watchdog import Watchdog
-from perceiver_jax.training.writers import Writers, count_lines, history
+from perceiver_jax.training.writers import Writers, count_lines
 
 EVALUATION_SEED = 0
 """Of the random numbers in evaluation: the same for every run, so that runs compare."""

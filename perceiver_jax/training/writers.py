@@ -3,7 +3,7 @@
 
 `metrics.jsonl` has one flat JSON object a call: {"step", "time", name: value, ...}; `time` is in seconds
 since 1970. Floats come back exactly; those that JSON lacks are the strings "NaN", "Infinity" and "-Infinity",
-which `history` turns back. A line is in the file when the call returns; event files are written in the
+which `metrics.history` turns back. A line is in the file when the call returns; event files are written in the
 background.
 """
 
@@ -20,20 +20,15 @@ import jax
 import numpy as np
 
 from perceiver_jax.errors import ConfigError, Retry
+from perceiver_jax.metrics.history import FILE, complete_lines, decode
 from perceiver_jax.training import disk
 
-FILE = "metrics.jsonl"
 RESERVED = ("step", "time")
-
-
-def history(workdir: str | Path) -> list[dict[str, Any]]:
-    """All lines of `metrics.jsonl` as dicts, in the order written; an incomplete last line is left out."""
-    return [_decode(line) for line in _lines(Path(workdir) / FILE)]
 
 
 def count_lines(workdir: str | Path) -> int:
     """Complete lines in `metrics.jsonl`: what a checkpoint remembers, to go on from there."""
-    return len(_lines(Path(workdir) / FILE))
+    return len(complete_lines(Path(workdir) / FILE))
 
 
 class Writers:
@@ -162,18 +157,12 @@ class Writers:
                 raise
 
 
-def _lines(path: Path) -> list[str]:
-    """The complete lines of the file."""
-    text = path.read_text(errors="replace") if path.exists() else ""
-    return text[: text.rfind("\n") + 1].splitlines()
-
-
 def _cut_back(path: Path, step: int, count: int | None) -> None:
     """Leaves `count` lines, or those up to `step`; the old file or the new one is there at any moment."""
     if not path.exists():
         return
-    lines = _lines(path)
-    kept = [s for s in lines if _decode(s)["step"] <= step] if count is None else lines[:count]
+    lines = complete_lines(path)
+    kept = [s for s in lines if decode(s)["step"] <= step] if count is None else lines[:count]
     scratch = path.with_suffix(".tmp")
     with open(scratch, "w") as file:
         file.writelines(line + "\n" for line in kept)
@@ -190,13 +179,3 @@ def _number(value: Any) -> int | float:
 def _encode(values: dict[str, Any]) -> dict[str, Any]:
     names = {math.inf: "Infinity", -math.inf: "-Infinity"}
     return {key: names.get(x, x) if x == x else "NaN" for key, x in values.items()}
-
-
-def _decode(line: str) -> dict[str, Any]:
-    try:
-        values = {key: float(x) if isinstance(x, str) else x for key, x in json.loads(line).items()}
-        if type(values["step"]) is int and all(isinstance(x, int | float) for x in values.values()):
-            return values
-    except (ValueError, AttributeError, KeyError, RecursionError):
-        pass
-    raise ConfigError(f"{FILE} holds a line that is not ours: {line[:80]!r}. Remove that line.")

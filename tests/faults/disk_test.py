@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from perceiver_jax.errors import Retry
-from perceiver_jax.training.writers import Writers, history
+from perceiver_jax.metrics.history import history
+from perceiver_jax.training.writers import Writers
 from tests.readers import FLAGS
 
 pytestmark = pytest.mark.faults

@@ -12,7 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.mesh import metadata as mesh
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.training.writers import Writers, count_lines, history
+from perceiver_jax.metrics.history import history
+from perceiver_jax.training.writers import Writers, count_lines
 
 
 def events(folder):
