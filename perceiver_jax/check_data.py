@@ -57,52 +57,24 @@ def _draw(source) -> Path | None:
     """The sheet's file; None for data that no picture is drawn of."""
     from PIL import Image
 
+    from perceiver_jax.reports.examples import sheet
+
     count = source.num_examples("train")
     ids = np.linspace(0, count - 1, min(NUM_SAMPLES.value, count)).astype(np.int64)
     batch = source.load("train", ids, 0)
     titles = [source.spec.class_names[label] for label in batch["label"]]
-    name, array = next((name, array) for name, array in batch.items() if name not in ("label", "mask"))
-    draw = SHEETS.get(name) or (_curves if "mask" in batch else _images)
-    if draw is _images and array.ndim != 4:
+    picture = sheet(source, batch, titles)
+    if picture is None:
         return None
     folder = Path(OUTPUT_DIR.value)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw(source, batch | {"inputs": array}, titles)).save(folder / "samples.png")
+        Image.fromarray(picture).save(folder / "samples.png")
     except OSError as error:
         raise ConfigError(
             f"{folder} cannot be written ({error.strerror}). Choose another with --output_dir."
         ) from error
     return folder / "samples.png"
-
-
-def _clouds(source, batch, titles: Sequence[str]) -> np.ndarray:
-    from perceiver_jax.figures.clouds import contact_sheet
-
-    return contact_sheet(batch["inputs"][..., :3], titles, up_axis=source.up_axis)
-
-
-def _curves(source, batch, titles: Sequence[str]) -> np.ndarray:
-    from perceiver_jax.figures.sequences import curve_sheet
-
-    return curve_sheet(batch["inputs"], batch["mask"], titles)
-
-
-def _texts(source, batch, titles: Sequence[str]) -> np.ndarray:
-    from perceiver_jax.data.text import decode
-    from perceiver_jax.figures.sequences import text_sheet
-
-    return text_sheet([decode(tokens) for tokens in batch["inputs"]], titles)
-
-
-def _images(source, batch, titles: Sequence[str]) -> np.ndarray:
-    from perceiver_jax.figures.images import contact_sheet
-
-    return contact_sheet(batch["inputs"], titles)
-
-
-SHEETS = {"points": _clouds, "sequence": _curves, "tokens": _texts, "image": _images}
-"""How a batch is drawn, by the name of its input; of your own data: what has a mask is a sequence, else an image."""
 
 
 def run() -> None:

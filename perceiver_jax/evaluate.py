@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluate a run: `python -m perceiver_jax.evaluate --workdir=RUN [--split=test] [--checkpoint=best|latest|STEP]`.
 
-With --perturb also on clouds that were turned, moved, scaled or thinned out (`data.perturbation` says how): the table
-goes into results.json under "perturb" and stays there when the same checkpoint is evaluated again.
+With --analyze also confusions, calibration and the most confident mistakes, as figures and as report.html, one page
+that is whole in itself. With --perturb also on clouds that were turned, moved, scaled or thinned out
+(`data.perturbation` says how): the table goes into results.json under "perturb" and stays there when the same
+checkpoint is evaluated again. Results lie in RUN/evaluation/SPLIT-STEP/, which is replaced as a whole.
 """
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +17,66 @@ from absl import flags
 from perceiver_jax import command_line
 from perceiver_jax.errors import ConfigError
 
-WORKDIR = flags.DEFINE_string("workdir", "", "run folder")
+WORKDIR = flags.DEFINE_string("workdir", "", "run folder; default the newest under runs/")
+flags.DEFINE_alias("logs_dir", "workdir")
 SPLIT = flags.DEFINE_string("split", "test", "train, validation or test")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 DATA_PATH = flags.DEFINE_string("data_path", "", "where the data lies, if not where the run found it")
+ANALYZE = flags.DEFINE_bool("analyze", False, "write figures and report.html")
+FORMAT = flags.DEFINE_list("format", ["png"], "files of each figure: png, svg, pdf")
+OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "where the results go instead, a folder of their own")
 PERTURB = flags.DEFINE_bool("perturb", False, "measure accuracy on perturbed clouds too")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "default: the run's", lower_bound=1)
 
 
 def main(argv: Sequence[str]) -> None:
     """Evaluates every example of a split once, prints a table and writes results.json."""
-    from perceiver_jax import experiment
+    from perceiver_jax import experiment, run_folder
     from perceiver_jax.data.perturbation import check_clouds
-    from perceiver_jax.reports.results import print_results, with_earlier_perturb, write_results
+    from perceiver_jax.figures.canvas import check_formats
+    from perceiver_jax.reports import results as files
 
-    if not WORKDIR.value:
-        raise ConfigError("--workdir is missing: the run to evaluate, e.g. --workdir=runs/solids.")
-    run = experiment.load(Path(WORKDIR.value), CHECKPOINT.value, data_path=DATA_PATH.value)
+    check_formats(FORMAT.value)
+    run = experiment.load(run_folder.chosen(WORKDIR.value), CHECKPOINT.value, data_path=DATA_PATH.value)
+    folder = Path(OUTPUT_DIR.value) if OUTPUT_DIR.value else None
+    files.check_folder(folder or files.folder_of(run.workdir, SPLIT.value, run.step))
     source = run.source()
     if PERTURB.value:
         check_clouds(source)
     results = run.evaluate(SPLIT.value, BATCH_SIZE.value, source)
-    print_results(results)
+    if (ANALYZE.value or PERTURB.value) and "accuracy" not in results:
+        raise ConfigError(f"--analyze and --perturb are for classifiers: the task of {run.workdir} has no accuracy.")
     if PERTURB.value:
         results["perturb"] = _perturb(run, source, results)
     else:
-        results = with_earlier_perturb(run.workdir, results)
-    file = write_results(run.workdir, results)
+        results = files.with_earlier_perturb(run.workdir, results)
+    draw = _analyze(run, source, results) if ANALYZE.value else None
+    files.print_results(results)
+    file = files.write_results(run.workdir, results, folder=folder, draw=draw)
     print(f"results: {file}")
+    if ANALYZE.value:
+        print(f"report: {file.with_name('report.html')}")
+
+
+def _analyze(run, source, results: dict[str, Any]) -> Callable[[Path], None]:
+    """Adds the analysis to the results; returns what writes the report into a folder."""
+    from perceiver_jax import config as configs
+    from perceiver_jax.reports import analysis, evaluation, examples
+
+    rows = run.predictions(SPLIT.value, BATCH_SIZE.value, source)
+    predictions = analysis.Predictions.of(rows, source.labels(SPLIT.value))
+    results |= analysis.analyze(predictions, run.spec.class_names)
+    report = evaluation.Report(
+        title=f"{run.workdir.name}: {SPLIT.value}",
+        results=results,
+        predictions=predictions,
+        examples=examples.read(source, SPLIT.value, [mistake["id"] for mistake in results["mistakes"]]),
+        config=run.config,
+        record=configs.load(run.workdir / "run.json"),
+        command=f"python -m perceiver_jax.evaluate --workdir={shlex.quote(str(run.workdir))} --split={SPLIT.value} "
+        f"--checkpoint={run.step} --analyze",
+    )
+    return lambda folder: evaluation.write(folder, report, FORMAT.value)
 
 
 def _perturb(run, source, clean: dict[str, Any]) -> dict[str, Any]:
@@ -49,8 +84,6 @@ def _perturb(run, source, clean: dict[str, Any]) -> dict[str, Any]:
     from perceiver_jax.data.perturbation import SEED, STRENGTHS, UNITS, Perturbed
     from perceiver_jax.reports.results import print_perturbations
 
-    if "accuracy" not in clean:
-        raise ConfigError(f"--perturb measures accuracy: the task of {run.workdir} has none.")
     scores = {
         kind: {
             f"{strength:g}": run.evaluate(SPLIT.value, BATCH_SIZE.value, Perturbed(source, kind, strength))["accuracy"]

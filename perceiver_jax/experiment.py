@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from perceiver_jax import config as configs
-from perceiver_jax.data.pipeline import evaluation_batches, train_plan, typical_spec
+from perceiver_jax.data.pipeline import Batches, evaluation_batches, train_plan, typical_spec
 from perceiver_jax.data.source import Source
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError
@@ -23,12 +24,12 @@ from perceiver_jax.registry import build as build_part
 from perceiver_jax.tasks.base import Task
 from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.controls import Best, Controls, Patience, Plateau
-from perceiver_jax.training.evaluation import evaluate
+from perceiver_jax.training.evaluation import evaluate, predict
 from perceiver_jax.training.loop import EVALUATION_SEED
 from perceiver_jax.training.settings import Settings, Training
-from perceiver_jax.training.sharding import batch_shards, make_mesh
+from perceiver_jax.training.sharding import batch_shards, make_mesh, replicated
 from perceiver_jax.training.state import TrainState, abstract_state, state_maker
-from perceiver_jax.training.step import make_evaluation_step
+from perceiver_jax.training.step import make_evaluation_step, make_prediction_step
 from perceiver_jax.training.watchdog import Limits
 from perceiver_jax.validation import Problems, unknown_metrics, unsplittable, wrong_values
 from perceiver_jax.weights.transfer import Transfer, transfer
@@ -158,13 +159,24 @@ class Run:
             on_batch: called after each batch.
         """
         source = source or self.source()
-        batch_size = batch_size or self.config["evaluation"]["batch_size"] or self.config["batch_size"]
-        batch_size += -batch_size % batch_shards(self.mesh)
-        processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-        with evaluation_batches(source, split, batch_size, **processes) as batches:
+        with self._batches(source, split, batch_size) as batches:
             stats = evaluate(self._evaluation_step, self.variables, batches, self.mesh, on_batch)
         head = {"split": split, "step": self.step, "num_examples": source.num_examples(split)}
         return head | self.task.summarize(stats) | self.task.results(stats, self.spec.class_names)
+
+    def predictions(
+        self, split: str, batch_size: int | None = None, source: Source | None = None
+    ) -> dict[str, np.ndarray]:
+        """What the task predicts of every example of a split, and its `id`: a row each, in the order of ids."""
+        step = jax.jit(make_prediction_step(self.task, seed=EVALUATION_SEED), out_shardings=replicated(self.mesh))
+        with self._batches(source or self.source(), split, batch_size) as batches:
+            return predict(step, self.variables, batches, self.mesh)
+
+    def _batches(self, source: Source, split: str, batch_size: int | None) -> Batches:
+        batch_size = batch_size or self.config["evaluation"]["batch_size"] or self.config["batch_size"]
+        batch_size += -batch_size % batch_shards(self.mesh)
+        processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+        return evaluation_batches(source, split, batch_size, **processes)
 
     @functools.cached_property
     def _evaluation_step(self) -> Callable:

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small files that must be whole: a reader sees the old one or the new one, also after a power cut."""
+"""Files and folders that must be whole: a reader sees the old one or the new one, of a file also after a power cut."""
 
+import contextlib
+import ctypes
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +38,39 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{file}: holds a {type(value).__name__}: expected an object {{...}}. Restore it.")
     return value
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A new, empty folder beside `folder` that takes its place when the block ends well, and else is removed.
+
+    A reader of `folder` sees all the old files or all the new ones. The folders above it are made.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(scratch, ignore_errors=True)  # of a process that was killed
+    scratch.mkdir()
+    try:
+        yield scratch
+        if folder.exists():
+            _exchange(scratch, folder)
+        else:
+            os.rename(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _exchange(left: Path, right: Path) -> None:
+    """Swaps two folders in one step or, on a file system that has no such step, in two."""
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux
+    if swap is not None and swap(here, os.fsencode(left), here, os.fsencode(right), exchange) == 0:
+        return
+    old = left.with_name(f"{left.name}.old")
+    os.rename(right, old)
+    os.rename(left, right)
+    os.rename(old, left)

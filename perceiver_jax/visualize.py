@@ -20,17 +20,16 @@ FORMAT = flags.DEFINE_list("format", ["png"], "files of each figure: png, svg, p
 
 WHAT: dict[str, str] = {}
 """What can be looked at -> the module of reports/ whose `write(run, formats, flags)` returns the files it wrote."""
-FORMATS = ("png", "svg", "pdf")
 
 
 def main(argv: Sequence[str]) -> None:
     """Writes the figures that the first word asks for."""
+    from perceiver_jax.figures.canvas import check_formats
     from perceiver_jax.run_folder import chosen
 
     if len(argv) != 2 or argv[1] not in WHAT:
         raise ConfigError(f"visualize {' '.join(argv[1:])!r}: expected one of {', '.join(WHAT)}.")
-    if not FORMAT.value or not set(FORMAT.value) <= set(FORMATS):
-        raise ConfigError(f"--format={','.join(FORMAT.value)}: expected some of {', '.join(FORMATS)}.")
+    check_formats(FORMAT.value)
     write = importlib.import_module(WHAT[argv[1]]).write
     for file in write(chosen(WORKDIR.value), tuple(FORMAT.value), flags.FLAGS):
         print(f"written: {_shown(file)}")

@@ -7,6 +7,7 @@ normalisation is the model's first step (`models/adapters.py`), with the mean an
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -76,11 +77,16 @@ class ImageAugmentation:
         offsets = (randomness.uniform(key, (2,)) * width).astype(np.int64) - self.crop_padding
         return shift(images, np.minimum(offsets, self.crop_padding))
 
-    def _permuted(self, images: np.ndarray) -> np.ndarray:
+    def unpermuted(self, images: np.ndarray) -> np.ndarray:
+        """The pixels of loaded images back in their places, for a person to look at."""
+        return self._permuted(images, np.argsort)
+
+    def _permuted(self, images: np.ndarray, of: Callable[[np.ndarray], np.ndarray] = np.asarray) -> np.ndarray:
+        """The pixels in the order that `of` makes of the fixed one, where there is one."""
         if self.permutation_seed is None and not self.permutation_file:
             return images
         batch, height, width, channels = images.shape
-        order = pixel_order(height * width, self.permutation_seed, self.permutation_file)
+        order = of(pixel_order(height * width, self.permutation_seed, self.permutation_file))
         return images.reshape(batch, -1, channels).take(order, axis=1).reshape(images.shape)
 
 

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The results of an evaluation: as files in the run folder, and as a table on the terminal."""
 
+import contextlib
+import re
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +13,99 @@ from rich.console import Console
 from rich.table import Table
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.files import read_json, write_json
+from perceiver_jax.files import read_json, replacing, write_json
+
+NAME = "results.json"
+SAID = {"accuracy": "accuracy", "top5_accuracy": "top 5 accuracy"}
+"""Scores that are also said in a line of their own."""
+OURS = re.compile(
+    r"(results|report|confusion_matrix|confidence_histogram|confidence_analysis)\.(json|html|png|svg|pdf)"
+)
+"""Files of a folder of results."""
 
 
-def write_results(workdir: Path, results: dict[str, Any]) -> Path:
-    """Writes `evaluation/SPLIT-STEP/results.json` and makes `evaluation/results.json` its copy; both atomically.
+def folder_of(workdir: Path, split: str, step: int) -> Path:
+    """Where the results of a split and a step lie in a run folder."""
+    return workdir / "evaluation" / f"{split}-{step}"
+
+
+def write_results(
+    workdir: Path,
+    results: dict[str, Any],
+    *,
+    folder: Path | None = None,
+    draw: Callable[[Path], None] | None = None,
+) -> Path:
+    """Makes `evaluation/SPLIT-STEP/` anew as a whole, and then `evaluation/results.json` a copy of its results.
+
+    Args:
+        folder: written instead; the run stays as it is.
+        draw: writes into the folder what belongs to the results. Without, results that stand there already stay, with
+            all that belongs to them.
+
+    Returns:
+        Path: of `results.json`.
 
     Raises:
-        ConfigError: the run folder cannot be written.
+        ConfigError: it cannot be written.
     """
-    folder = workdir / "evaluation" / f"{results['split']}-{results['step']}"
+    into = folder or folder_of(workdir, results["split"], results["step"])
+    if draw or not _stands(into, results):
+        with replaced(into) as scratch:
+            write_json(scratch / NAME, results)
+            if draw:
+                draw(scratch)
+    if folder is None:
+        with _explained(into):
+            write_json(workdir / "evaluation" / NAME, read_json(into / NAME))
+    return into / NAME
+
+
+def _stands(folder: Path, results: dict[str, Any]) -> bool:
+    """Whether these results, at least, are in the folder."""
+    if not (folder / NAME).exists():
+        return False
+    before = read_json(folder / NAME)
+    return {name: before.get(name) for name in results} == results
+
+
+@contextlib.contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """A scratch folder that replaces a folder of results as a whole when the block ends well.
+
+    Raises:
+        ConfigError: it cannot be written, or holds files that are no results and would be lost.
+    """
+    check_folder(folder)
+    with _explained(folder), replacing(folder) as scratch:
+        yield scratch
+
+
+def check_folder(folder: Path) -> None:
+    """Whether `replaced` will do; ConfigError says why not, before anything is computed."""
+    with _explained(folder):
+        others = [file.name for file in folder.iterdir() if not OURS.fullmatch(file.name)] if folder.exists() else []
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder.absolute().parent):
+            pass
+    if others:
+        raise ConfigError(
+            f"{folder} holds other files than results ({', '.join(sorted(others)[:3])}) and would be replaced as a "
+            "whole. Name a new or empty folder."
+        )
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in (folder / "results.json", workdir / "evaluation" / "results.json"):
-            write_json(file, results)
+        yield
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written ({error.strerror}). Make room or give write access.") from error
-    return folder / "results.json"
 
 
 def read_results(workdir: Path, split: str, step: int) -> dict[str, Any] | None:
     """What was written for this split and step, if it was."""
-    file = workdir / "evaluation" / f"{split}-{step}" / "results.json"
+    file = folder_of(workdir, split, step) / NAME
     return read_json(file) if file.exists() else None
 
 
@@ -50,6 +125,9 @@ def print_results(results: dict[str, Any], *, max_classes: int = 60) -> None:
         if isinstance(value, float):
             table.add_row(name, f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f}")
     console.print(table)
+    for name, said in SAID.items():
+        if name in results:
+            console.print(f"{results['split'].capitalize()} {said}: {100 * results[name]:.2f}%")
     per_class = results.get("per_class", {})
     if not per_class or len(per_class) > max_classes:
         return

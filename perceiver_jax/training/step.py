@@ -118,6 +118,16 @@ def make_evaluation_step(task: Task, *, seed: int) -> Callable:
     return evaluation_step
 
 
+def make_prediction_step(task: Task, *, seed: int) -> Callable:
+    """(variables, batch, index) -> what the task predicts of each row, and its `id`; as `make_evaluation_step`."""
+
+    def prediction_step(variables, batch: Batch, index):
+        rngs = _streams(task.rng_streams, jax.random.key(seed), index, 0)
+        return task.predict(variables, batch, rngs) | {"id": batch["id"]}
+
+    return prediction_step
+
+
 def _average(ema, params, decay: float, step):
     """The next moving average, empty if none is kept; early on it forgets faster, or it would hold on to the start.
 

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What matplotlib's figures share: a new one, colours that colour-blind readers tell apart, pixels and files.
+
+matplotlib is imported where it is used: it costs a second.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from perceiver_jax.errors import ConfigError
+
+DPI = 120
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito 2008, without yellow, which is too light for a line on white."""
+FORMATS = ("png", "svg", "pdf")
+STYLES = ("-", "--", ":", "-.")
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """ConfigError unless `--format` names some of `FORMATS`."""
+    if not formats or not set(formats) <= set(FORMATS):
+        raise ConfigError(f"--format={','.join(formats)}: expected some of {', '.join(FORMATS)}.")
+
+
+def new(width: float, height: float) -> Any:
+    """An empty white figure of so many inches, whose parts make room for each other."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def line_styles() -> Iterator[dict[str, str]]:
+    """Colour and style of one line after the other; the first seven differ in colour, 28 in one of both."""
+    yield from ({"color": colour, "linestyle": style} for style in STYLES for colour in COLOURS)
+
+
+def pixels(figure: Any) -> np.ndarray:
+    """uint8 (height, width, 3)."""
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
+def rendered(figure: Any, kind: str) -> bytes:
+    """The figure as a file of one of `FORMATS`."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format=kind)
+    return stream.getvalue()
