@@ -57,6 +57,9 @@ def default() -> ConfigDict:
                 "min_scale": 0.0,
             },
             "early_stopping": {"metric": "loss", "mode": "min", "patience": 0, "min_delta": 0.0},
+            # Attention to the same examples, kept after the first epoch, every so many, and the last; 0 keeps none.
+            # max_bytes: of one such file; larger maps (inputs x latents x heads x stages) are left out, which is said.
+            "attention_maps": {"every": 10, "num_examples": 6, "max_bytes": 2**26},
             "mesh": {"data": -1, "fsdp": 1, "sequence": 1, "tensor": 1},  # -1: what the other axes leave
             "pipeline": {"num_workers": 0, "prefetch": 4},  # workers pay only where decoding is the cost
             "profile": {"start_step": 10, "num_steps": 0},

@@ -22,6 +22,7 @@ from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.registry import build as build_part
 from perceiver_jax.tasks.base import Task
+from perceiver_jax.training.capture import CaptureSettings
 from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.controls import Best, Controls, Patience, Plateau
 from perceiver_jax.training.evaluation import evaluate, predict
@@ -256,6 +257,7 @@ def _settings(config: Section, steps_per_epoch: int) -> Settings:
         profile_start=config["profile"]["start_step"],
         profile_steps=config["profile"]["num_steps"],
         limits=Limits(**config["watchdog"]),
+        attention=CaptureSettings(**config["attention_maps"]),
         **config["pipeline"],
     )
 

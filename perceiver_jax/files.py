@@ -6,21 +6,66 @@ import ctypes
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from perceiver_jax.errors import ConfigError
 
 
 def write_json(file: Path, value: Any) -> None:
     """Replaces `file` atomically by `value` as JSON."""
+    write_bytes(file, json.dumps(value, indent=1).encode())
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Replaces `file` atomically by `content`."""
     partial = file.with_name(file.name + ".partial")
-    with open(partial, "w") as stream:
-        json.dump(value, stream, indent=1)
+    with open(partial, "wb") as stream:
+        stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(partial, file)
+
+
+def write_all(files: Mapping[Path, bytes]) -> list[Path]:
+    """Writes finished files, whose folders are made; returns them.
+
+    Raises:
+        ConfigError: one cannot be written.
+    """
+    for file, content in files.items():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(file, content)
+        except OSError as error:
+            reason = f"{file} cannot be written ({error.strerror})"
+            raise ConfigError(f"{reason}. Make room or give write access.") from error
+    return list(files)
+
+
+def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
+    """Replaces `file` atomically by the arrays, as .npz."""
+    partial = file.with_name(file.name + ".partial")
+    with open(partial, "wb") as stream:
+        np.savez(stream, **arrays)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(partial, file)
+
+
+def read_arrays(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file of ours; ConfigError where it is damaged."""
+    try:
+        with np.load(file) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{file} cannot be read ({reason}). Restore it from a copy.") from None
 
 
 def read_json(file: Path) -> dict[str, Any]:

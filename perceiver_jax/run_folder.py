@@ -27,6 +27,7 @@ from perceiver_jax.training.state import TrainState
 from perceiver_jax.weights.transfer import Transfer
 
 HARMLESS = (
+    "attention_maps",
     "log_every_steps",
     "evaluation.batch_size",
     "checkpoint",

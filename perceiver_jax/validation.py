@@ -20,6 +20,7 @@ from perceiver_jax.training.sharding import batch_shards
 Section = Mapping[str, Any]
 NOT_NEGATIVE = (
     "max_bad_steps",
+    "attention_maps.every",
     "evaluation.every_epochs",
     "checkpoint.every_epochs",
     "checkpoint.keep_every_epochs",
@@ -65,6 +66,7 @@ def wrong_values(config: Section, splits: tuple[str, ...]) -> list[str]:
         "num_steps": (config["num_steps"] is None or config["num_steps"] > 0, "more than 0, or None for num_epochs"),
         "ema_decay": (0 <= config["ema_decay"] < 1, "at least 0 and less than 1"),
         "log_every_steps": (config["log_every_steps"] >= 1, "at least 1"),
+        "attention_maps.num_examples": (config["attention_maps"]["num_examples"] >= 1, "at least 1"),
         "checkpoint.keep_latest": (checkpoint["keep_latest"] >= 1, "at least 1"),
         "evaluation.batch_size": ((evaluation["batch_size"] or 1) > 0, "at least 1, or None for batch_size"),
         "plateau.factor": (0 < config["plateau"]["factor"] < 1, "between 0 and 1"),

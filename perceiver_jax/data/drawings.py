@@ -97,9 +97,29 @@ class Drawings(ImageAugmentation):
         label = (ids % len(NAMES)).astype(np.int32)
         return {"image": self.apply(self._draw(split, ids, label), ids, epoch), "label": label}
 
+    def pictured(self, split: str, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Also where the figure is."""
+        ids = np.asarray(ids)
+        cover = self._cover(split, ids, (ids % len(NAMES)).astype(np.int32))
+        inside = self.apply((cover * 255).astype(np.uint8), ids, None)[..., 0] > 127
+        return super().pictured(split, ids) | {"object": inside}
+
     def _draw(self, split: str, ids: np.ndarray, label: np.ndarray) -> np.ndarray:
+        cover = self._cover(split, ids, label)
+        background, colour = _colours(self._key(split, "colour", ids))
+        image = background[:, None, None] * (1 - cover) + colour[:, None, None] * cover
+        noise = randomness.normal(self._key(split, "noise", ids), image.shape[1:])
+        image = 255 * image + np.float32(self.noise) * noise
+        return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+
+    def _key(self, split: str, stream: str, ids: np.ndarray) -> np.ndarray:
+        return randomness.keys(self.set_seed, f"drawings {split} {stream}", ids)
+
+    def _cover(self, split: str, ids: np.ndarray, label: np.ndarray) -> np.ndarray:
+        """How much of each pixel the figure covers, (batch, size, size, 1)."""
+
         def key(stream):
-            return randomness.keys(self.set_seed, f"drawings {split} {stream}", ids)
+            return self._key(split, stream, ids)
 
         place = randomness.uniform(key("place"), (2,), -MARGIN, MARGIN)
         extent = randomness.uniform(key("extent"), (), SMALLEST, LARGEST)
@@ -115,11 +135,7 @@ class Drawings(ImageAugmentation):
             rows = label == index
             inside[rows] = figure(x[rows], y[rows])
         edge = 2 / self.size / extent[:, None, None]  # a pixel wide, so that edges are smooth
-        cover = np.clip(0.5 - inside / edge, 0, 1)[..., None]
-        background, colour = _colours(key("colour"))
-        image = background[:, None, None] * (1 - cover) + colour[:, None, None] * cover
-        image = 255 * image + np.float32(self.noise) * randomness.normal(key("noise"), image.shape[1:])
-        return np.clip(image + 0.5, 0, 255).astype(np.uint8)
+        return np.clip(0.5 - inside / edge, 0, 1)[..., None]
 
 
 def _colours(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -71,6 +71,13 @@ class ImageAugmentation:
             images = resample(images, size, factors)
         return self._permuted(images)
 
+    def pictured(self, split: str, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """The order of the pixels, where they are not in their own."""
+        if self.permutation_seed is None and not self.permutation_file:
+            return {}
+        (shape,) = (array.shape for array in self.spec.arrays.values() if len(array.shape) == 3)
+        return {"pixel_order": pixel_order(shape[0] * shape[1], self.permutation_seed, self.permutation_file)}
+
     def _cropped(self, images: np.ndarray, ids: np.ndarray, epoch: int) -> np.ndarray:
         key = randomness.keys(self.seed, "crop", ids, epoch)
         width = 2 * self.crop_padding + 1

@@ -53,3 +53,15 @@ class VariableLength(Source, Protocol):
 
     def lengths(self, split: str) -> np.ndarray:
         """Length of every example of the split, int32, not above `spec.max_length`."""
+
+
+@runtime_checkable
+class Pictured(Source, Protocol):
+    """A source that can say, for whoever draws its examples, more of them than a model sees."""
+
+    def pictured(self, split: str, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Some of these, as `load` gives the examples in evaluation.
+
+        `pixel_order` (pixels,): which pixel of the picture each one of the array is, row by row; `object` (examples,
+        height, width) bool: where the object is, in the array's own order of pixels.
+        """

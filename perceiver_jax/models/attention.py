@@ -17,6 +17,8 @@ from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.chunked import MASKED, chunked_attend
 
 PATHS = ("auto", "dense", "fused", "chunked")
+WEIGHTS = "attention_weights"
+"""What `sow_weights` calls them."""
 CHUNK_SIZE = 1024
 CHUNKED_FROM = {"cpu": 1024}  # keys from which chunks pay, by backend; measured on CPU
 CHUNKED_FROM_ELSEWHERE = 16384  # where the scores of a dense path begin to fill an accelerator's memory
@@ -85,6 +87,12 @@ def attention_weights(
         return jax.nn.softmax(scores)
     mask = mask[:, None, None, :]
     return jnp.where(mask, jax.nn.softmax(jnp.where(mask, scores, MASKED)), 0)
+
+
+def sow_weights(module: nn.Module, query: Array, key: Array, mask: Array | None = None) -> None:
+    """Leaves the weights in the collection "intermediates", where that is mutable; elsewhere it computes nothing."""
+    if module.is_mutable_collection("intermediates"):
+        module.sow("intermediates", WEIGHTS, attention_weights(query, key, mask))
 
 
 def _dense(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
@@ -191,8 +199,9 @@ class CrossAttention(nn.Module):
     ) -> Float[Array, "batch num_latents latent_dim"]:
         heads, dim = inputs.key.shape[1:3]
         query = nn.Dense(heads * dim, dtype=self.dtype, name="query")(latents)
-        query = split_heads(query, heads)
-        attended = attend(query, *inputs.as_heads(), mask, path=self.attention_path, chunk_size=self.chunk_size)
+        query, (key, value) = split_heads(query, heads), inputs.as_heads()
+        sow_weights(self, query, key, mask)
+        attended = attend(query, key, value, mask, path=self.attention_path, chunk_size=self.chunk_size)
         return nn.Dense(latents.shape[-1], dtype=self.dtype, name="out")(merge_heads(attended))
 
 
@@ -211,6 +220,7 @@ class SelfAttention(nn.Module):
         kernel, bias = (jnp.concatenate(parts, -1).astype(self.dtype) for parts in zip(*projections, strict=True))
         merged = inputs.astype(self.dtype) @ kernel + bias
         query, key, value = (split_heads(part, self.num_heads) for part in jnp.split(merged, 3, axis=-1))
+        sow_weights(self, query, key)
         attended = attend(query, key, value, path=self.attention_path, chunk_size=self.chunk_size)
         return nn.Dense(width, dtype=self.dtype, name="out")(merge_heads(attended))
 

@@ -123,7 +123,7 @@ class LatentBlock(nn.Module):
 
         scan = nn.scan(
             step,
-            variable_axes={"params": 0},
+            variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True, "dropout": True},
             length=self.num_layers,
         )

@@ -81,7 +81,11 @@ class PerceiverIO(nn.Module):
     num_classes: int
     query_dim: int | None = None
 
-    @nn.compact
+    def setup(self):
+        shape = (1, self.query_dim or self.encoder.latent_dim)
+        self.query = self.param("query", nn.initializers.truncated_normal(LATENT_STDDEV), shape, jnp.float32)
+        self.head = nn.Dense(self.num_classes)
+
     def __call__(
         self,
         inputs: Shaped[Array, "batch ..."],
@@ -90,8 +94,9 @@ class PerceiverIO(nn.Module):
         train: bool = False,
     ) -> Float[Array, "batch num_classes"]:
         """Logits in float32 of inputs as the adapter takes them; `mask` as for PerceiverEncoder."""
-        latents = self.encoder(self.adapter(inputs), mask, train=train)
-        shape = (1, self.query_dim or self.encoder.latent_dim)
-        query = self.param("query", nn.initializers.truncated_normal(LATENT_STDDEV), shape, jnp.float32)
-        decoded = self.decoder(jnp.broadcast_to(query, (len(latents), *shape)), latents)
-        return nn.Dense(self.num_classes, name="head")(decoded[:, 0].astype(jnp.float32))
+        return self.classify(self.encoder(self.adapter(inputs), mask, train=train))
+
+    def classify(self, latents: Latents) -> Float[Array, "batch num_classes"]:
+        """Logits of what the query finds in the latents."""
+        decoded = self.decoder(jnp.broadcast_to(self.query, (len(latents), *self.query.shape)), latents)
+        return self.head(decoded[:, 0].astype(jnp.float32))

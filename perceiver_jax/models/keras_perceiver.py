@@ -16,7 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Shaped
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.models.attention import attend, attention_weights, merge_heads, split_heads
+from perceiver_jax.models.attention import attend, attention_weights, merge_heads, sow_weights, split_heads
 from perceiver_jax.models.blocks import Latents, repeat
 from perceiver_jax.models.image_adapters import ImageAdapter
 
@@ -85,6 +85,7 @@ class KerasCrossAttend(nn.Module):
         latents = self.norm(latents)
         scale = self.scale * latents.shape[-1] ** 0.5  # `attend` divides by the root
         query = split_heads(self.query(latents), 1) * scale.astype(self.dtype)
+        sow_weights(self, query, projected[0])
         attended = dropped_attention(query, *projected, self.dropout, self.attention_path, train)
         attended = self.ffn_norm(merge_heads(attended) + latents)
         return self.ffn(attended, train) + attended
@@ -106,6 +107,7 @@ class KerasSelfAttend(nn.Module):
         normed = norm(self.dtype, "norm")(latents)
         merged = dense(3 * self.num_heads * dim, self.dtype, "query_key_value")(normed)
         query, key, value = (split_heads(part, self.num_heads) for part in jnp.split(merged, 3, axis=-1))
+        sow_weights(self, query, key)
         dropout = nn.Dropout(self.attention_dropout_rate)
         attended = dropped_attention(query, key, value, dropout, self.attention_path, train)
         latents = latents + dense(dim, self.dtype, "out")(merge_heads(attended))
@@ -162,15 +164,19 @@ class KerasPerceiver(nn.Module):
         latents = jnp.broadcast_to(self.latents, (len(data), *self.latents.shape)).astype(self.dtype)
 
         def iterate(self, latents, projected):
-            return self._blocks(self.cross_attend(latents, projected, train), train)
+            return self.attend_to_themselves(self.cross_attend(latents, projected, train), train)
 
-        latents = repeat(iterate, self.num_iterations, self, latents, projected)
+        return self.classify(repeat(iterate, self.num_iterations, self, latents, projected), train)
+
+    def classify(self, latents: Latents, train: bool = False) -> Float[Array, "batch num_classes"]:
+        """Logits of the mean latent."""
         return self.classifier(latents.astype(jnp.float32).mean(axis=1), train)
 
-    def _blocks(self, latents: Latents, train: bool) -> Latents:
+    def attend_to_themselves(self, latents: Latents, train: bool) -> Latents:
+        """The self-attention layers of an iteration."""
         scan = nn.scan(
             lambda layer, latents, _: (layer(latents, train), None),
-            variable_axes={"params": 0},
+            variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True, "dropout": True},
             length=self.num_blocks,
         )

@@ -103,7 +103,7 @@ class PerceiverEncoder(nn.Module):
         normalized = normalize(inputs).astype(self.dtype)
         projected = [cross_attend.project(normalized) for cross_attend in self.cross_attends]
         latents = jnp.broadcast_to(self.latents, (inputs.shape[0], *self.latents.shape)).astype(self.dtype)
-        for stage, times in runs(self._stages()):
+        for stage, times in runs(self.stages()):
             latents = self._repeat_stage(stage, times, latents, projected, mask, train)
         return latents
 
@@ -133,7 +133,7 @@ class PerceiverEncoder(nn.Module):
     def _blocks(self) -> list[int]:
         return weights_of(self.share_blocks, self.num_blocks)
 
-    def _stages(self) -> list[tuple[int, tuple[int, ...]]]:
+    def stages(self) -> list[tuple[int, tuple[int, ...]]]:
         """The weights each stage uses: its cross-attend and its blocks."""
         blocks, each = self._blocks(), self.num_blocks // self.num_cross_attends
         return [(cross, tuple(blocks[i * each : (i + 1) * each])) for i, cross in enumerate(self._crosses())]
@@ -196,7 +196,11 @@ class Perceiver(nn.Module):
         train: bool = False,
     ) -> Float[Array, "batch num_classes"]:
         """Logits in float32 of inputs as the adapter takes them; `mask` as for PerceiverEncoder."""
-        latents = self.encoder(self.adapter(inputs), mask, train=train).astype(jnp.float32)
+        return self.classify(self.encoder(self.adapter(inputs), mask, train=train))
+
+    def classify(self, latents: Latents) -> Float[Array, "batch num_classes"]:
+        """Logits of the pooled latents."""
+        latents = latents.astype(jnp.float32)
         return self.head(latents[:, 0] if self.pooling == "latent" else latents.mean(axis=1))
 
 

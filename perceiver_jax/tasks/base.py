@@ -6,6 +6,7 @@ capability is a new task; the train step does not change.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
@@ -78,6 +79,14 @@ class Task:
     def notes(self, spec: Spec) -> list[str]:
         """What a person should know of the model before it trains, a line each: the paths taken, the sizes."""
         return []
+
+    def attention_maps(self) -> Callable[[Variables, Batch], dict[str, Array]] | None:
+        """A function (variables, batch) -> maps of every example, compiled by itself; None where nothing attends.
+
+        It gives `cross` (examples, stages, heads, latents, inputs), `latent` (examples, layers, heads, latents,
+        latents), `latent_stage` (layers,) and `probabilities` (examples, classes).
+        """
+        return None
 
     def visualize(self, predictions: dict[str, Array], batch: Batch) -> dict[str, Any]:
         """name -> image, drawn on the host."""

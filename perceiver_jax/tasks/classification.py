@@ -2,6 +2,7 @@
 """One label per example: cross-entropy, accuracy, top-5 accuracy and the confusion matrix."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from jaxtyping import Array
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.metrics.losses import cross_entropy, in_top_k
 from perceiver_jax.metrics.statistics import Mean, confusion_matrix, per_class_scores
+from perceiver_jax.models.attention_maps import attention_maps
 from perceiver_jax.models.decoders import PerceiverIO
 from perceiver_jax.models.flops import training_flops
 from perceiver_jax.models.keras_perceiver import KerasPerceiver
@@ -69,6 +71,17 @@ class Classification(Task):
         """`logits` and `probabilities`."""
         logits = self.model.apply(variables, **self.inputs(batch), train=False, rngs=rngs)
         return {"logits": logits, "probabilities": jax.nn.softmax(logits.astype(jnp.float32))}
+
+    def attention_maps(self) -> Callable[[Variables, Batch], dict[str, Array]] | None:
+        """Of the Perceivers."""
+        maps = attention_maps(self.model)
+
+        def named(variables: Variables, batch: Batch) -> dict[str, Array]:
+            logits, cross, latent, latent_stage = maps(variables, **self.inputs(batch))
+            found = {"cross": cross, "latent": latent, "latent_stage": latent_stage}
+            return found | {"probabilities": jax.nn.softmax(logits)}
+
+        return None if maps is None else named
 
     def flops(self, spec: Spec) -> float | None:
         """By the Perceiver's formula; None for another model."""

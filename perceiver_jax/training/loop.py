@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop: batches in, steps taken, and at a step in this order: update, log, evaluate, controls, save.
+"""The loop: batches in, steps taken, and at a step in this order: update, log, evaluate, controls, attention, save.
 
 It knows no task. The same call resumes: the newest promised checkpoint is taken up with its open logging window, its
 controls and what was due and not done.
@@ -20,6 +20,7 @@ from perceiver_jax.data.pipeline import evaluation_batches, train_batches, train
 from perceiver_jax.errors import Retry
 from perceiver_jax.metrics.history import history
 from perceiver_jax.training.cadence import every
+from perceiver_jax.training.capture import Capture
 from perceiver_jax.training.checkpoint import FILE_SIZE, Checkpoints
 from perceiver_jax.training.console import Console, duration
 from perceiver_jax.training.evaluation import evaluate
@@ -89,6 +90,16 @@ class _Loop:
         self.train_step = jit_train_step(step, self.abstract_state, self.mesh)
         self.evaluation_step = jax.jit(make_evaluation_step(training.task, seed=EVALUATION_SEED))
         self.watchdog = Watchdog(workdir, self.settings.limits)
+        self.capture = Capture(
+            training.task,
+            training.source,
+            self.mesh,
+            workdir,
+            self.settings.attention,
+            steps_per_epoch=self.settings.steps_per_epoch,
+            num_steps=self.settings.num_steps,
+            say=self.console.say,
+        )
         self.num_files = num_files(self.abstract_state)
         self.evaluated = False
         self.stopped = ""
@@ -110,7 +121,9 @@ class _Loop:
         with Writers(self.workdir, start_step=done, keep_lines=progress.get("lines")) as self.writers:
             if done == 0 and texts:
                 self.writers.texts(0, texts)
+            self.capture.begin(done)
             try:
+                self._keep_attention(done)
                 if progress.get("evaluation_due"):
                     self._conclude(done, evaluation_due=True, promised=True)
                 self._steps(done)
@@ -210,6 +223,7 @@ class _Loop:
             metrics = self._evaluate(done)
             score, improved = self._decide(done, metrics)
             self.meter.stop_clock()
+        self._keep_attention(done)
         if promised and not self.stopped and done < s.num_steps:
             self.checkpoints.rescore(done, score)
         elif improved or self.stopped or done == s.num_steps or every(done, s.checkpoint_every, s.num_steps):
@@ -254,6 +268,12 @@ class _Loop:
         if self.controls.early_stopping.update(metrics):
             self.stopped = f"stopped early at step {done}: {self.controls.early_stopping.metric} has stopped improving"
         return self.controls.best.score(metrics), improved
+
+    def _keep_attention(self, done: int) -> None:
+        if self.capture.due(done, last=bool(self.stopped)):
+            self.watchdog.beat("compile")
+            self.capture.keep(done, self.state.variables(), self.writers)
+            self.meter.stop_clock()
 
     def _log(self, done: int) -> None:
         stats, timing = self.meter.take()

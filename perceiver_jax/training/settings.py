@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from perceiver_jax.data.source import Source
 from perceiver_jax.tasks.base import Task
+from perceiver_jax.training.capture import CaptureSettings
 from perceiver_jax.training.controls import Controls
 from perceiver_jax.training.watchdog import Limits
 
@@ -25,6 +26,7 @@ class Settings:
     max_bad_steps: non-finite steps in a row that end the run.
     profile_start, profile_steps: window that the profiler records; 0 steps is none.
     limits: what the watchdog goes by.
+    attention: what is kept of the attention to a few examples.
     """
 
     seed: int
@@ -45,6 +47,7 @@ class Settings:
     profile_steps: int = 0
     num_workers: int = 0
     prefetch: int = 4
+    attention: CaptureSettings = CaptureSettings()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
