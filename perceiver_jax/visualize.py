@@ -16,9 +16,15 @@ from perceiver_jax.errors import ConfigError
 
 WORKDIR = flags.DEFINE_string("workdir", "", "run folder; default the newest under runs/")
 flags.DEFINE_alias("logs_dir", "workdir")
+flags.DEFINE_alias("output_dir", "workdir")
 FORMAT = flags.DEFINE_list("format", ["png"], "files of each figure: png, svg, pdf")
+EXPERIMENT_NAME = flags.DEFINE_string("experiment_name", "", "results: its title; default the run folder's name")
+EPOCHS = flags.DEFINE_list("epochs", [], "results: epochs to mark and compare, e.g. 1,10,20")
+ENHANCED = flags.DEFINE_bool("enhanced_attention", False, "results: also how attention evolved")
+SERVE = flags.DEFINE_bool("serve", False, "demo: serve the page on this machine; it follows a running training")
+PORT = flags.DEFINE_integer("port", 8000, "demo: of --serve; 0 takes a free one", lower_bound=0, upper_bound=65535)
 
-WHAT: dict[str, str] = {}
+WHAT: dict[str, str] = {"results": "perceiver_jax.reports.dashboard", "demo": "perceiver_jax.reports.demo"}
 """What can be looked at -> the module of reports/ whose `write(run, formats, flags)` returns the files it wrote."""
 
 
