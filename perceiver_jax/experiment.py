@@ -29,7 +29,7 @@ from perceiver_jax.training.evaluation import evaluate, predict
 from perceiver_jax.training.loop import EVALUATION_SEED
 from perceiver_jax.training.settings import Settings, Training
 from perceiver_jax.training.sharding import batch_shards, make_mesh, replicated
-from perceiver_jax.training.state import TrainState, abstract_state, state_maker
+from perceiver_jax.training.state import TrainState, abstract_state, abstract_variables, state_maker
 from perceiver_jax.training.step import make_evaluation_step, make_prediction_step
 from perceiver_jax.training.watchdog import Limits
 from perceiver_jax.validation import Problems, unknown_metrics, unsplittable, wrong_values
@@ -203,15 +203,15 @@ def load(workdir: str | Path, checkpoint: str = "best", *, data_path: str = "") 
     if data_path:
         config["data"]["path"] = data_path
     task, mesh = build_task(config, spec), make_mesh()  # of this machine, not of the one it was trained on
-    make = state_maker(task, build_part("optimizer", config["optimizer"]), spec, ema=config["ema_decay"] > 0)
+    needed = abstract_variables(task, spec, mesh, ema=config["ema_decay"] > 0)
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
     if checkpoints.latest() is None:
         raise ConfigError(f"{workdir} holds no checkpoint yet. Train it first: {record['command']}")
-    state, _, step = checkpoints.restore(
-        abstract_state(make, mesh), int(checkpoint) if checkpoint.isdecimal() else checkpoint
-    )
+    fields, _, step = checkpoints.restore(needed, int(checkpoint) if checkpoint.isdecimal() else checkpoint, part=True)
     checkpoints.close()
-    return Run(workdir, config, spec, task, mesh, step, state.variables())
+    extra = fields.pop("extra", {})
+    (params,) = fields.values()
+    return Run(workdir, config, spec, task, mesh, step, {"params": params, **extra})
 
 
 def _check_run(workdir: Path, config: Section, record: Section) -> Spec:

@@ -21,7 +21,7 @@ PATIENCE = 100  # seconds a command has
 def main() -> None:
     sys.path.insert(0, str(ROOT))
     os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=0"  # no command starts itself anew
-    for module in ("experiment", "run_folder", "reports.results", "data.prepared_clouds", "training.loop"):
+    for module in ("prediction", "run_folder", "reports.exported", "data.prepared_clouds", "training.loop"):
         importlib.import_module(f"perceiver_jax.{module}")
     warnings.filterwarnings("ignore", "os.fork")
     for line in sys.stdin:

@@ -105,8 +105,11 @@ def decoded(files: ImageFiles, split: str, image_size: int | None, policy: str) 
         LOG.warning("%s: skipped %d of %d images, first %s", split, len(skipped), len(files.files[split]), skipped[0])
 
 
-def read_image(file: pathlib.Path, image_size: int | None) -> np.ndarray:
+def read_image(file: pathlib.Path, image_size: int | None, mode: str = "RGB") -> np.ndarray:
     """(height, width, 3) uint8; see `decoded`.
+
+    Args:
+        mode: what the pixels become: "RGB", "RGBA" (4 channels) or "L" (1 channel).
 
     Raises:
         ConfigError: it is broken, or not of 8 bits a channel.
@@ -115,7 +118,7 @@ def read_image(file: pathlib.Path, image_size: int | None) -> np.ndarray:
         with Image.open(file) as image:
             if image.mode not in CONVERTED:
                 raise ConfigError(f"{file}: mode {image.mode}: expected 8 bits a channel ({', '.join(CONVERTED)}).")
-            image = image.convert("RGBA").convert("RGB") if image.mode in ("P", "PA", "LA") else image.convert("RGB")
+            image = image.convert("RGBA").convert(mode) if image.mode in ("P", "PA", "LA") else image.convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -127,7 +130,8 @@ def read_image(file: pathlib.Path, image_size: int | None) -> np.ndarray:
         size = tuple(max(image_size, round(side * scale)) for side in (width, height))
         left, top = ((side - image_size) // 2 for side in size)
         image = image.resize(size, Image.Resampling.BILINEAR).crop((left, top, left + image_size, top + image_size))
-    return np.asarray(image)
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def _images(folder: pathlib.Path) -> list[pathlib.Path]:

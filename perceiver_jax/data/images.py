@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from perceiver_jax.data import randomness
+from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError
 
 
@@ -70,6 +71,10 @@ class ImageAugmentation:
         if size != images.shape[1:3] or (train and self.zoom):
             images = resample(images, size, factors)
         return self._permuted(images)
+
+    def prepare(self, inputs: np.ndarray, spec: Spec) -> np.ndarray:
+        """One image (height, width, channels), resized and permuted as in evaluation; another array as it is."""
+        return self.apply(inputs[None], np.zeros(1, np.int64), None)[0] if inputs.ndim == 3 else inputs
 
     def pictured(self, split: str, ids: np.ndarray) -> dict[str, np.ndarray]:
         """The order of the pixels, where they are not in their own."""

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from perceiver_jax.data import randomness
+from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError
 
 AXES = {"x": 0, "y": 1, "z": 2}
@@ -78,6 +79,10 @@ class PointAugmentation:
         if epoch is not None:
             points = self._augment(points, ids, epoch)
         return normalize(points, self.normalize)
+
+    def prepare(self, inputs: np.ndarray, spec: Spec) -> np.ndarray:
+        """One cloud (points, 3 or 6), normalised as in evaluation."""
+        return self.apply(inputs[None], np.zeros(1, np.int64), None)[0]
 
     def _augment(self, points: np.ndarray, ids: np.ndarray, epoch: int) -> np.ndarray:
         def key(stream):

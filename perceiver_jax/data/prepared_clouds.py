@@ -12,15 +12,11 @@ import pathlib
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
-import trimesh
 
 from perceiver_jax.data import randomness
-from perceiver_jax.data.cloud_text import read_text
+from perceiver_jax.data.cloud_files import read_cloud
 from perceiver_jax.data.layouts import Layout
 from perceiver_jax.data.modelnet_hdf5 import Clouds
-from perceiver_jax.data.off import read_off
-from perceiver_jax.data.pcd import read_pcd
-from perceiver_jax.data.ply import read_ply
 from perceiver_jax.errors import ConfigError
 
 LOG = logging.getLogger(__name__)
@@ -115,8 +111,7 @@ def _damaged(folder: pathlib.Path, reason: str) -> ConfigError:
 
 
 def sample(layout: Layout, name: str, num_points: int, normals: bool, sample_seed: int) -> np.ndarray:
-    """(num_points, 3 or 6) float32 of one file: of text the first points, which are in a random order already; of
-    .pcd and .ply a random subset, of .off points spread uniformly over the surface, both by a seed of this file's name.
+    """(num_points, 3 or 6) float32 of one file, as `read_cloud` takes them, by a seed of this file's name.
 
     Raises:
         ConfigError: the file is broken, has too few points or no surface.
@@ -124,12 +119,7 @@ def sample(layout: Layout, name: str, num_points: int, normals: bool, sample_see
     file = layout.folder / name
     seed = int(randomness.keys(sample_seed, f"sample {name}", np.zeros(1, np.int64))[0])
     try:
-        if layout.form == "off":
-            return _surface(file, num_points, normals, seed)
-        if layout.form == "text":
-            points = read_text(file, num_points, normals)
-        else:
-            points = {"pcd": read_pcd, "ply": read_ply}[layout.form](file, normals)
+        points = read_cloud(file, layout.form, num_points, normals, seed)
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror}). Unpack the set again.") from error
     if len(points) < num_points:
@@ -137,25 +127,7 @@ def sample(layout: Layout, name: str, num_points: int, normals: bool, sample_see
             f"{file}: has {len(points)} points: expected at least {num_points}. "
             f"Set --config.data.num_points={len(points)} or less, and so stored_points, where it is set."
         )
-    if layout.form != "text" and len(points) > num_points:
-        points = points[np.random.default_rng(seed).permutation(len(points))[:num_points]]
     return points
-
-
-def _surface(file: pathlib.Path, num_points: int, normals: bool, seed: int) -> np.ndarray:
-    mesh = read_off(file)
-    surface = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
-    if not surface.area > 0:
-        raise ConfigError(f"{file}: its {len(mesh.faces)} faces have no area: expected a surface. Fetch it again.")
-    points, faces = trimesh.sample.sample_surface(surface, num_points, seed=seed)[:2]
-    points = np.asarray(points, np.float32)
-    return np.concatenate([points, _normals(mesh.vertices[mesh.faces[faces]])], 1) if normals else points
-
-
-def _normals(corners: np.ndarray) -> np.ndarray:
-    """Unit normals of triangles (n, 3, 3), by the order of their corners."""
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    return (normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-30)).astype(np.float32)
 
 
 def _read_split(source) -> Clouds:

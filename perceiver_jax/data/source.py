@@ -40,6 +40,18 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class Preparing(Protocol):
+    """A source whose examples are changed after they were read; `data.inputs` gives the others to the model as read."""
+
+    def prepare(self, inputs: np.ndarray, spec: Spec) -> np.ndarray:
+        """One input, as a user has it, as `load` would give it in evaluation; reads no file of the set.
+
+        Args:
+            spec: of the set that the run was trained on.
+        """
+
+
+@runtime_checkable
 class VariableLength(Source, Protocol):
     """A source of sequences: batches are made of similar lengths, and padded to one of a few.
 

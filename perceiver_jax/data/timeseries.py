@@ -13,6 +13,7 @@ import numpy as np
 
 from perceiver_jax.data import randomness
 from perceiver_jax.data.sequences import Content, Ragged, StoredSequences
+from perceiver_jax.data.spec import Spec
 from perceiver_jax.data.splits import stratified
 from perceiver_jax.data.ts_format import TsFile, read_ts
 from perceiver_jax.errors import ConfigError
@@ -57,6 +58,10 @@ class TimeSeries(StoredSequences):
     def load(self, split: str, ids: np.ndarray, epoch: int | None) -> dict[str, np.ndarray]:
         batch = super().load(split, ids, epoch)
         return batch if epoch is None else batch | self._augmented(batch, np.asarray(ids), epoch)
+
+    def prepare(self, inputs: np.ndarray, spec: Spec) -> np.ndarray:
+        """One sequence (length, channels), standardised by the training split; NaN is interpolated."""
+        return standardized([inputs], np.array(spec.mean, np.float32), np.array(spec.std, np.float32))[0]
 
     def _augmented(self, batch: dict[str, np.ndarray], ids: np.ndarray, epoch: int) -> dict[str, np.ndarray]:
         """Uniform numbers only: the first of them are the same in a longer batch."""

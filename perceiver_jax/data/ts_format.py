@@ -26,8 +26,11 @@ class TsFile:
     label: tuple[int, ...]
 
 
-def read_ts(file: pathlib.Path) -> TsFile:
-    """Reads a file of labelled sequences.
+def read_ts(file: pathlib.Path, *, labelled: bool = True) -> TsFile:
+    """Reads a file of sequences.
+
+    Args:
+        labelled: a file without classes is an error; else its cases have none.
 
     Raises:
         ConfigError: the file cannot be read, has timestamps or no classes, or a line of it is broken, which is named.
@@ -48,11 +51,11 @@ def read_ts(file: pathlib.Path) -> TsFile:
                 if not key.startswith("@"):
                     raise ConfigError(f"expected a header line (@...) before @data, got {line[:40]!r}")
                 header[key[1:].lower()] = value.strip()
-                class_names = _class_names(header) if key.lower() == "@data" else ()
+                class_names = _class_names(header, labelled) if key.lower() == "@data" else ()
                 continue
-            channels, _, name = line.rpartition(":")
+            channels, _, name = line.rpartition(":") if class_names else (line, "", "")
             sequences.append(_sequence(channels, header, sequences))
-            label.append(_index(name.strip(), class_names))
+            label += [_index(name.strip(), class_names)] if class_names else []
         except ConfigError as error:
             raise ConfigError(f"{file}, line {number}: {error}. Mend the file, or fetch it again.") from None
     if not sequences:
@@ -67,11 +70,13 @@ def _decoded(raw: bytes) -> str:
         raise ConfigError(f"is not UTF-8 (byte {error.start + 1})") from None
 
 
-def _class_names(header: dict[str, str]) -> tuple[str, ...]:
+def _class_names(header: dict[str, str], labelled: bool) -> tuple[str, ...]:
     """Checks the header, which has ended."""
     if header.get("timestamps", "false").lower() != "false":
         raise ConfigError("@timeStamps true: expected even steps without timestamps; resample the series first")
     has, *names = header.get("classlabel", "false").split()
+    if has.lower() != "true" and not labelled:
+        return ()
     if has.lower() != "true" or not names:
         raise ConfigError("no classes: expected a header line like '@classLabel true NAME NAME'")
     return tuple(names)

@@ -98,5 +98,5 @@ class PerceiverIO(nn.Module):
 
     def classify(self, latents: Latents) -> Float[Array, "batch num_classes"]:
         """Logits of what the query finds in the latents."""
-        decoded = self.decoder(jnp.broadcast_to(self.query, (len(latents), *self.query.shape)), latents)
+        decoded = self.decoder(jnp.broadcast_to(self.query, (latents.shape[0], *self.query.shape)), latents)
         return self.head(decoded[:, 0].astype(jnp.float32))

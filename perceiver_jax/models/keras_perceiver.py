@@ -161,7 +161,7 @@ class KerasPerceiver(nn.Module):
         """Logits of images."""
         data = self.adapter(inputs).astype(self.dtype)
         projected = self.cross_attend.project(data)
-        latents = jnp.broadcast_to(self.latents, (len(data), *self.latents.shape)).astype(self.dtype)
+        latents = jnp.broadcast_to(self.latents, (data.shape[0], *self.latents.shape)).astype(self.dtype)
 
         def iterate(self, latents, projected):
             return self.attend_to_themselves(self.cross_attend(latents, projected, train), train)

@@ -177,7 +177,9 @@ class Checkpoints:
         scored = [p for p in self._promises().values() if p.score is not None]
         return max(scored, key=lambda p: (p.score, p.step)).step if scored else None
 
-    def restore(self, target: Any, step: int | Literal["latest", "best"] = "latest") -> tuple[Any, dict, int]:
+    def restore(
+        self, target: Any, step: int | Literal["latest", "best"] = "latest", *, part: bool = False
+    ) -> tuple[Any, dict, int]:
         """Reads a verified checkpoint into the shapes, types and shardings of `target`.
 
         Args:
@@ -185,6 +187,7 @@ class Checkpoints:
             step: a step, which must be intact; or "latest"; or "best", which is the latest where no step has
                 a score. If one of these two is damaged, a warning names the file and the next older (next
                 best) is taken.
+            part: `target` is a dict of some of the state's fields; the others are not read.
 
         Returns:
             state, progress, step.
@@ -200,7 +203,7 @@ class Checkpoints:
             folder = self.folder / str(promise.step)
             damage = manifest.find_damage(folder, promise.manifest)
             if damage is None:
-                return *self._read(target, folder), promise.step
+                return *self._read(target, folder, part), promise.step
             self._damaged.add(promise.step)
             self._saved.discard(promise.step)
             if step == promise.step:
@@ -224,8 +227,11 @@ class Checkpoints:
             step = self.latest() if best is None else best
         return self._promises().get(step)
 
-    def _read(self, target: Any, folder: Path) -> tuple[Any, dict]:
-        manifest.check_layout(manifest.read_layout(folder), manifest.layout(target), f"checkpoint {folder}")
+    def _read(self, target: Any, folder: Path, part: bool) -> tuple[Any, dict]:
+        found = manifest.read_layout(folder)
+        if part:
+            found = {path: array for path, array in found.items() if path.partition("/")[0] in target}
+        manifest.check_layout(found, manifest.layout(target), f"checkpoint {folder}")
         here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
         def place(leaf):
@@ -235,7 +241,8 @@ class Checkpoints:
         placed = jax.tree.map(place, target)
         restore_args = ocp.checkpoint_utils.construct_restore_args(placed)
         items = ocp.args.Composite(
-            state=ocp.args.PyTreeRestore(placed, restore_args=restore_args), progress=ocp.args.JsonRestore()
+            state=ocp.args.PyTreeRestore(placed, restore_args=restore_args, partial_restore=part),
+            progress=ocp.args.JsonRestore(),
         )
         restored = self._checkpointer().restore(folder, items)
         return restored.state, restored.progress

@@ -67,9 +67,20 @@ def state_maker(task: Task, optimizer: optax.GradientTransformation, spec: Spec,
 
 def abstract_state(make: MakeState, mesh: Mesh) -> TrainState:
     """Shapes, types and shardings of the state, without computing it: what a checkpoint is restored into."""
-    shapes = jax.eval_shape(make, jax.random.key(0))
+    return _placed(jax.eval_shape(make, jax.random.key(0)), mesh)
+
+
+def _placed(shapes: Any, mesh: Mesh) -> Any:
+    """Shapes and types with the shardings that their paths and shapes have."""
     shardings = state_shardings(shapes, mesh)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings)
+
+
+def abstract_variables(task: Task, spec: Spec, mesh: Mesh, *, ema: bool) -> dict[str, Any]:
+    """The fields of the state that evaluation reads, as `abstract_state` has them; the optimizer need not be known."""
+    extra = dict(jax.eval_shape(lambda key: task.init(key, spec), jax.random.key(0)))
+    fields = {"ema" if ema else "params": extra.pop("params")} | ({"extra": extra} if extra else {})
+    return _placed(fields, mesh)
 
 
 def init_state(make: MakeState, mesh: Mesh, seed: int, initial: Mapping[str, np.ndarray] | None = None) -> TrainState:

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Predict with a run: `python -m perceiver_jax.predict --workdir=RUN --input FILE... [--topk=5] [--json]`.
+
+Files are images, .off, .ply, .pcd or .txt clouds, .ts sequences, text, or .npy arrays (of one input, or of many), as
+the run was trained on. Needs the run folder alone.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from perceiver_jax import command_line
+from perceiver_jax.errors import ConfigError
+
+WORKDIR = flags.DEFINE_string("workdir", "", "run folder; default the newest under runs/")
+INPUT = flags.DEFINE_multi_string("input", [], "file to predict for; more may follow: --input a.png b.png")
+TOPK = flags.DEFINE_integer("topk", 5, "classes shown of each input, the most likely first", lower_bound=1)
+JSON = flags.DEFINE_bool("json", False, "print JSON: a list with an object for each input")
+CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the most likely classes of each input."""
+    files = [Path(name) for name in (*INPUT.value, *argv[1:])]
+    if not files:
+        raise ConfigError("--input is missing: the files to predict for, e.g. --input cloud.off other.off")
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise ConfigError(f"--input: no such file: {', '.join(missing)}.")
+    from perceiver_jax.data import inputs
+    from perceiver_jax.prediction import Predictor
+    from perceiver_jax.reports.predictions import print_predictions
+    from perceiver_jax.run_folder import chosen
+
+    with contextlib.redirect_stdout(sys.stderr):  # stdout is for JSON
+        workdir = chosen(WORKDIR.value)
+    predictor = Predictor.from_run(workdir, CHECKPOINT.value)
+    found = {name: value for file in files for name, value in inputs.read(file, predictor.spec).items()}
+    tops = predictor(list(found.values()), list(found)).top(TOPK.value)
+    if JSON.value:
+        print(json.dumps([_described(name, top) for name, top in zip(found, tops, strict=True)], indent=1))
+    else:
+        print_predictions(f"{workdir}, checkpoint of step {predictor.run.step}", dict(zip(found, tops, strict=True)))
+
+
+def _described(name: str, top: list[tuple[str, float]]) -> dict:
+    return {"input": name, "predictions": [{"class": label, "probability": value} for label, value in top]}
+
+
+def run() -> None:
+    """The command."""
+    command_line.run(main, words=True)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prediction with a trained run: `Predictor.from_run("runs/solids")(clouds)`. The run folder is all that is needed.
+
+Inputs are arrays of one example each, as the data set's files hold them; what training did to every example is done to
+them too. Batches are filled up to one of `SIZES` rows and lengths to a power of two, so that few programs are compiled
+whatever is asked.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from perceiver_jax import experiment
+from perceiver_jax.data import inputs
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.training.sharding import batch_shards, put_batch
+
+SIZES = (1, 8, 64)
+"""Rows of a batch; on several devices rounded up to what they can share."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """One row an input."""
+
+    class_names: tuple[str, ...]
+    logits: Float[np.ndarray, "inputs classes"]
+    probabilities: Float[np.ndarray, "inputs classes"]
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def top(self, k: int) -> list[list[tuple[str, float]]]:
+        """The k most likely classes of each input, with their probabilities."""
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
+        return [
+            [(self.class_names[index], float(row[index])) for index in chosen]
+            for row, chosen in zip(self.probabilities, order, strict=True)
+        ]
+
+
+class Predictor:
+    """Predicts for any number of inputs, of any lengths where the model takes them.
+
+    Attributes:
+        run: as `experiment.load` gives it.
+        spec: of the data the run was trained on.
+    """
+
+    def __init__(self, run: experiment.Run):
+        if not run.spec.class_names:
+            raise ConfigError(f"{run.workdir} was trained without classes: there is nothing to predict.")
+        self.run, self.spec = run, run.spec
+        self._source = experiment.build_source(run.config)  # its files are not read
+        self._name = inputs.input_name(run.spec)
+
+    @classmethod
+    def from_run(cls, run: str | Path, checkpoint: str = "best") -> "Predictor":
+        """Reads weights, class names and preprocessing from a run folder.
+
+        Args:
+            checkpoint: "best", "latest" or a step.
+
+        Raises:
+            ConfigError: not a run folder, or no such checkpoint.
+        """
+        return cls(experiment.load(run, checkpoint))
+
+    def __call__(self, values: Any, names: Sequence[str] | None = None) -> Predictions:
+        """Class names and probabilities.
+
+        Args:
+            values: an array with a batch axis, or a list of arrays of one example each; text also as str.
+            names: of the inputs, for messages.
+
+        Raises:
+            ConfigError: an input of another shape or type than the run was trained on, by name.
+        """
+        names = names or [f"input {k}" for k in range(len(values))]
+        prepared = [self.prepare(value, name) for value, name in zip(values, names, strict=True)]
+        logits = np.zeros((len(prepared), len(self.spec.class_names)), np.float32)
+        probabilities = logits.copy()
+        for rows, batch in self._batches(prepared):
+            with jax.set_mesh(self.run.mesh):
+                found = jax.device_get(self._predict(self.run.variables, put_batch(batch, self.run.mesh)))
+            logits[rows], probabilities[rows] = (found[key][: len(rows)] for key in ("logits", "probabilities"))
+        return Predictions(self.spec.class_names, logits, probabilities)
+
+    def prepare(self, value: Any, name: str = "the input") -> np.ndarray:
+        """One input as the model sees it, without padding."""
+        return inputs.prepare(value, self._source, self.spec, name)
+
+    @functools.cached_property
+    def _predict(self):
+        """Compiled once for each shape of a batch."""
+        return jax.jit(lambda variables, batch: self.run.task.predict(variables, batch, {}))
+
+    def _batches(self, prepared: list[np.ndarray]) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+        """(indices, their batch): inputs of one padded length together, at most SIZES[-1] at a time."""
+        by_form: dict[tuple[int, bool], list[int]] = {}
+        for index, array in enumerate(prepared):
+            by_form.setdefault(self._form(array), []).append(index)
+        for (length, masked), indices in by_form.items():
+            for start in range(0, len(indices), SIZES[-1]):
+                rows = indices[start : start + SIZES[-1]]
+                yield rows, self._batch([prepared[row] for row in rows], length, masked)
+
+    def _form(self, array: np.ndarray) -> tuple[int, bool]:
+        """The length an input is padded to, and whether it then needs a mask."""
+        longest, length = self.spec.arrays[self._name].shape[:1], len(array)
+        if "mask" in self.spec.arrays:
+            return min(_power_of_two(length), *longest), True
+        varies = inputs.has_length(self.spec) and (length,) != longest
+        return (_power_of_two(length), True) if varies else (length, False)
+
+    def _batch(self, arrays: list[np.ndarray], length: int, masked: bool) -> dict[str, np.ndarray]:
+        """Rows up to one of SIZES: copies of the first, which nobody reads."""
+        size = next(size for size in SIZES if size >= len(arrays))
+        size += -size % batch_shards(self.run.mesh)
+        rows = arrays + [arrays[0]] * (size - len(arrays))
+        batch = {self._name: np.stack([_padded(row, length) for row in rows]) if masked else np.stack(rows)}
+        lengths = np.array([len(row) for row in rows])
+        return batch | ({"mask": np.arange(length) < lengths[:, None]} if masked else {})
+
+
+def _power_of_two(length: int) -> int:
+    return 1 << max(length - 1, 0).bit_length()
+
+
+def _padded(array: np.ndarray, length: int) -> np.ndarray:
+    return np.pad(array, [(0, length - len(array)), *[(0, 0)] * (array.ndim - 1)])
