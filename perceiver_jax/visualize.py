@@ -2,7 +2,7 @@
 """Look at a run: `python -m perceiver_jax.visualize WHAT [--workdir=RUN] [--format=png,svg,pdf]`.
 
 Pictures go to RUN/figures/. Without --workdir the newest run under runs/ is taken. It needs neither the data set nor a
-network.
+network. `selftest` needs no run either: it draws every kind of figure into WORKDIR/figures/.
 """
 
 import importlib
@@ -24,7 +24,12 @@ ENHANCED = flags.DEFINE_bool("enhanced_attention", False, "results: also how att
 SERVE = flags.DEFINE_bool("serve", False, "demo: serve the page on this machine; it follows a running training")
 PORT = flags.DEFINE_integer("port", 8000, "demo: of --serve; 0 takes a free one", lower_bound=0, upper_bound=65535)
 
-WHAT: dict[str, str] = {"results": "perceiver_jax.reports.dashboard", "demo": "perceiver_jax.reports.demo"}
+SELFTEST = "selftest"
+WHAT: dict[str, str] = {
+    "results": "perceiver_jax.reports.dashboard",
+    "demo": "perceiver_jax.reports.demo",
+    SELFTEST: "perceiver_jax.reports.selftest",
+}
 """What can be looked at -> the module of reports/ whose `write(run, formats, flags)` returns the files it wrote."""
 
 
@@ -37,7 +42,8 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigError(f"visualize {' '.join(argv[1:])!r}: expected one of {', '.join(WHAT)}.")
     check_formats(FORMAT.value)
     write = importlib.import_module(WHAT[argv[1]]).write
-    for file in write(chosen(WORKDIR.value), tuple(FORMAT.value), flags.FLAGS):
+    folder = Path(WORKDIR.value or SELFTEST) if argv[1] == SELFTEST else chosen(WORKDIR.value)
+    for file in write(folder, tuple(FORMAT.value), flags.FLAGS):
         print(f"written: {_shown(file)}")
 
 

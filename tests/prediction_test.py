@@ -63,13 +63,13 @@ def keras(folder):
 
 
 def series(folder):
-    values = untrained.config("timeseries", data__path=str(write_series(folder / "series")), data__num_buckets=2)
+    values = untrained.config("timeseries", data__path=str(write_series(folder / "series")), batch_size=4)
     sequences = read_ts(folder / "series" / "Waves_TEST.ts", labelled=False).sequences
     return values, lambda source: lambda split, ids, epoch: {"sequence": [sequences[i] for i in ids]}
 
 
 def text(folder):
-    values = untrained.config("text", data__path=str(write_texts(folder / "text")), data__max_length=40)
+    values = untrained.config("text", data__path=str(write_texts(folder / "text")), data__max_length=40, batch_size=4)
     lines = [line.partition("\t")[2] for line in (folder / "text" / "test.tsv").read_text().splitlines()]
     return values, lambda source: lambda split, ids, epoch: {"tokens": [lines[i] for i in ids]}
 

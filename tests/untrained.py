@@ -37,13 +37,16 @@ def write_run(folder, values):
     lock = run_folder.open_run(folder, values, training, state, Console(), transfer=Transfer(), allow_changes=False)
     lock.release()
     random = np.random.default_rng(0)
-    filled = jax.tree.map(lambda leaf: _random(random, leaf), state)
+    filled = jax.tree_util.tree_map_with_path(lambda path, leaf: _random(random, path, leaf), state)
     with Checkpoints(folder / "checkpoints") as checkpoints:
         checkpoints.save(1, filled, {}, 0.5)
     return folder
 
 
-def _random(random, leaf):
-    """Small numbers, none below 0 (variances are among them)."""
-    values = random.uniform(0, 0.5, leaf.shape) if np.issubdtype(leaf.dtype, np.floating) else np.zeros(leaf.shape)
-    return jax.device_put(values.astype(leaf.dtype), leaf.sharding)
+def _random(random, path, leaf):
+    """Small numbers; a variance is none below 0."""
+    if not np.issubdtype(leaf.dtype, np.floating):
+        return jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)
+    values = random.normal(0, 0.15, leaf.shape).astype(leaf.dtype)
+    positive = jax.tree_util.keystr(path[-1:], simple=True) == "var"
+    return jax.device_put(1 + abs(values) if positive else values, leaf.sharding)

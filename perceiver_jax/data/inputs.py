@@ -80,12 +80,14 @@ def prepare(value: np.ndarray | str | bytes, source: Source, spec: Spec, name: s
     if "mask" in spec.arrays and len(value) > expected.shape[0]:
         LOG.warning("%s has length %d: cut to the %d that this run takes", name, len(value), expected.shape[0])
         value = value[: expected.shape[0]]
-    value = value.astype(np.float32) if value.dtype == np.float64 else value
+    _check_numbers(value, np.dtype(expected.dtype), spec, name)
+    value = value.astype(expected.dtype)
     value = source.prepare(value, spec) if isinstance(source, Preparing) else value
-    _check_prepared(value, np.dtype(expected.dtype), spec, name)
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        raise ConfigError(f"{name} holds NaN or infinity: expected finite numbers.")
     if not has_length(spec) and value.shape != expected.shape:
         raise ConfigError(f"{name} has shape {value.shape}: expected {expected.shape}, as the run was trained on.")
-    return value.astype(expected.dtype)
+    return value
 
 
 def has_length(spec: Spec) -> bool:
@@ -105,13 +107,11 @@ def _check(value: np.ndarray, shape: Shape, spec: Spec, name: str) -> None:
     raise ConfigError(f"{name} has shape {value.shape}: expected {expected}{hint}. This run takes {NAMES[kind(spec)]}.")
 
 
-def _check_prepared(value: np.ndarray, dtype: np.dtype, spec: Spec, name: str) -> None:
+def _check_numbers(value: np.ndarray, dtype: np.dtype, spec: Spec, name: str) -> None:
     """Type and range."""
     allowed = "f" if dtype.kind == "f" else "iu"
     if value.dtype.kind not in allowed:
         raise ConfigError(f"{name} has type {value.dtype}: expected {dtype}, in the units the run was trained on.")
-    if value.dtype.kind == "f" and not np.isfinite(value).all():
-        raise ConfigError(f"{name} holds NaN or infinity: expected finite numbers.")
     highest = VOCABULARY_SIZE - 1 if kind(spec) == "tokens" else 255 if dtype == np.uint8 else None
     if highest is not None and not 0 <= value.min() <= value.max() <= highest:
         raise ConfigError(f"{name} holds {value.min()} to {value.max()}: expected 0 to {highest}.")

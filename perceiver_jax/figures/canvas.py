@@ -46,6 +46,13 @@ def pixels(figure: Any) -> np.ndarray:
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
+def picture(image: np.ndarray) -> Any:
+    """A figure that is the image, uint8 (height, width, 3), pixel by pixel."""
+    figure = new(image.shape[1] / DPI, image.shape[0] / DPI)
+    figure.figimage(image)
+    return figure
+
+
 def rendered(figure: Any, kind: str) -> bytes:
     """The figure as a file of one of `FORMATS`."""
     stream = io.BytesIO()

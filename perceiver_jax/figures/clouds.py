@@ -5,8 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from perceiver_jax.figures.lettering import lettered
+
 VIEW = ((0.80, 0.60, 0.00), (-0.25, 0.33, 0.91), (0.55, -0.73, 0.41))  # rows: right, up, towards the viewer
 CELL = 2.0  # inches, edge of one cloud's cell
+DOTS = 1000  # square points, 1/72 inch, that the dots of a cloud cover together, within limits
 TITLE, FILL = 0.08, 0.44  # share of a cell: height of its title, half the width of its cloud
 
 HEAT = np.array(
@@ -54,10 +57,12 @@ def contact_sheet(
     x, y = (seen[..., k] * FILL + place[:, None] + 0.5 for k, place in enumerate((column, row)))
     order = np.argsort(seen[..., 2], axis=None)  # far points first
     x, y, near = (values.ravel()[order] for values in (x, y - TITLE / 2, seen[..., 2]))
-    axes.scatter(x, y, c=near, s=3, cmap="viridis", linewidths=0)
-    for k, title in enumerate(titles):
-        axes.text(column[k] + 0.5, row[k] + 1 - TITLE / 2, title, fontsize=8, ha="center", va="center")
-    canvas.draw()
+    axes.scatter(x, y, c=near, s=np.clip(DOTS / points.shape[1], 3, 12), cmap="viridis", linewidths=0)
+    with lettered(titles) as labels:
+        for k, label in enumerate(labels):
+            place = (column[k] + 0.5, row[k] + 1 - TITLE / 2)
+            axes.text(*place, label, fontsize=8, ha="center", va="center", parse_math=False)
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 

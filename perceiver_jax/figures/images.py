@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from perceiver_jax.figures.lettering import font_file
+
 CELL, TITLE = 96, 14  # pixels
 
 
@@ -23,18 +25,20 @@ def contact_sheet(images: np.ndarray, titles: Sequence[str], columns: int = 5) -
     """
     if len(titles) != len(images):
         raise ValueError(f"{len(images)} images, {len(titles)} titles: expected one each.")
-    from PIL import Image, ImageDraw
+    from PIL import Image, ImageDraw, ImageFont
 
     height, width = images.shape[1:3]
     factor = max(1, CELL // max(height, width))
     rows, cell = -(-len(images) // columns), (factor * height + TITLE, factor * width)
     sheet = Image.new("RGB", (columns * cell[1], rows * cell[0]), "white")
     draw = ImageDraw.Draw(sheet)
+    file = None if "".join(titles).isascii() else font_file(titles)
+    font = ImageFont.load_default() if file is None else ImageFont.truetype(file, TITLE - 4)
     for k, (image, title) in enumerate(zip(displayable(images), titles, strict=True)):
         x, y = k % columns * cell[1], k // columns * cell[0]
         large = image.repeat(factor, axis=0).repeat(factor, axis=1)
         sheet.paste(Image.fromarray(large), (x, y + TITLE))
-        draw.text((x + 2, y + 1), title[: max(1, cell[1] // 6)], fill="black")
+        draw.text((x + 2, y + 1), title[: max(1, cell[1] // 6)], fill="black", font=font)
     return np.asarray(sheet)
 
 

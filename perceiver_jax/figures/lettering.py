@@ -35,6 +35,14 @@ def lettered(names: Sequence[str]) -> Iterator[list[str]]:
         yield labels
 
 
+def font_file(names: Sequence[str]) -> str | None:
+    """A font file with the characters that matplotlib's own font lacks, for Pillow; None where it lacks none."""
+    from matplotlib.font_manager import FontProperties, findfont
+
+    *known, last = _families("".join(names))[0]
+    return findfont(FontProperties(family=last)) if known else None
+
+
 def shortened(name: str, longest: int = LONGEST) -> str:
     """The name on one line, its middle left out where it is too long: ends tell names apart."""
     name = " ".join(name.split())

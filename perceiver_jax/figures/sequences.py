@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from perceiver_jax.figures.lettering import lettered
+
 CELL = (3.0, 1.8)  # inches of one example's cell
 CHANNELS = 8  # curves that can be told apart in a cell
-LETTERS, LINES = 44, 9  # of the text that a cell has room for
+LETTERS, LINES = 44, 10  # of the text that a cell has room for
 
 
 def curve_sheet(
@@ -40,13 +42,17 @@ def text_sheet(texts: Sequence[str], titles: Sequence[str], *, columns: int = 4,
     def draw(axes: Any, k: int) -> None:
         lines = textwrap.wrap(texts[k], LETTERS)
         shown = "\n".join(lines[:LINES]) + (" ..." if len(lines) > LINES else "")
-        axes.text(0, 1, shown, fontsize=6, family="monospace", va="top", parse_math=False)
+        family = ["monospace", *matplotlib.rcParams["font.family"]]  # the latter have what the former lacks
+        axes.text(0, 1, shown, fontsize=7.5, family=family, va="top", parse_math=False)
         axes.axis("off")
 
-    return _sheet(len(texts), titles, draw, columns, dpi)
+    import matplotlib
+
+    return _sheet(len(texts), titles, draw, columns, dpi, "".join(texts))
 
 
-def _sheet(count: int, titles: Sequence[str], draw: Callable, columns: int, dpi: int) -> np.ndarray:
+def _sheet(count: int, titles: Sequence[str], draw: Callable, columns: int, dpi: int, letters: str = "") -> np.ndarray:
+    """Cells under their titles, in fonts that also have the `letters`."""
     if len(titles) != count:
         raise ValueError(f"{count} examples, {len(titles)} titles: expected one each.")
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: costs 0.2 s
@@ -55,12 +61,12 @@ def _sheet(count: int, titles: Sequence[str], draw: Callable, columns: int, dpi:
     rows = -(-count // columns)
     figure = Figure(figsize=(columns * CELL[0], rows * CELL[1]), dpi=dpi, facecolor="white", layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    cells = figure.subplots(rows, columns, squeeze=False).ravel()
-    for k, axes in enumerate(cells):
-        if k < count:
-            draw(axes, k)
-            axes.set_title(titles[k], fontsize=8, parse_math=False)
-        else:
-            axes.axis("off")
-    canvas.draw()
+    with lettered([*titles, letters]) as labels:
+        for k, axes in enumerate(figure.subplots(rows, columns, squeeze=False).ravel()):
+            if k < count:
+                draw(axes, k)
+                axes.set_title(labels[k], fontsize=8, parse_math=False)
+            else:
+                axes.axis("off")
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every kind of figure, drawn from procedural data: does it look as it should on this machine, with these fonts?
+
+A new kind is a line of `KINDS`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perceiver_jax.data.babble import Babble
+from perceiver_jax.data.drawings import Drawings
+from perceiver_jax.data.patterns import Patterns
+from perceiver_jax.data.solids import Solids
+from perceiver_jax.data.source import Source
+from perceiver_jax.figures import canvas, confidence, confusion
+from perceiver_jax.files import write_all
+from perceiver_jax.metrics.calibration import calibration_bins, calibration_errors
+from perceiver_jax.reports import examples
+
+NAMES = ("cat", "dog", "the longest name of a class that anybody would give to one", "고양이", "의자와 책상", "$x_1$")
+"""Of classes: long ones, Korean ones, and one that is no formula."""
+EXAMPLES, SHOWN = 2000, 12
+
+
+def write(folder: Path, formats: tuple[str, ...], flags: Any) -> list[Path]:
+    """The files, FOLDER/figures/KIND.FORMAT; nothing is written before all are drawn."""
+    figures = {name: draw() for name, draw in KINDS.items()}
+    return write_all(
+        {
+            folder / "figures" / f"{name}.{kind}": canvas.rendered(figure, kind)
+            for name, figure in figures.items()
+            for kind in formats
+        }
+    )
+
+
+def _samples(source: Source) -> Any:
+    ids = np.arange(SHOWN)
+    batch = source.load("train", ids, None)
+    return canvas.picture(examples.sheet(source, batch, [source.spec.class_names[k] for k in batch["label"]]))
+
+
+def _outcomes() -> tuple[np.ndarray, np.ndarray]:
+    """Confidence of a classifier that is a little too sure, and whether it was right."""
+    random = np.random.default_rng(0)
+    sure = random.beta(5, 1.5, EXAMPLES)
+    return sure, random.random(EXAMPLES) < sure**1.3
+
+
+def _confusion_matrix() -> Any:
+    random = np.random.default_rng(0)
+    mistakes = random.poisson(3, (len(NAMES), len(NAMES)))
+    return confusion.figure(mistakes + np.diag(random.poisson(80, len(NAMES))), NAMES)
+
+
+def _confidence_analysis() -> Any:
+    sure, right = _outcomes()
+    bins = calibration_bins(sure, right)
+    return confidence.analysis(sure, right, bins, calibration_errors(bins)[0])
+
+
+KINDS: dict[str, Callable[[], Any]] = {
+    "samples_clouds": lambda: _samples(Solids(num_points=512)),
+    "samples_images": lambda: _samples(Drawings(size=32)),
+    "samples_sequences": lambda: _samples(Patterns(num_channels=3)),
+    "samples_text": lambda: _samples(Babble()),
+    "confusion_matrix": _confusion_matrix,
+    "confidence_histogram": lambda: confidence.histogram(*_outcomes()),
+    "confidence_analysis": _confidence_analysis,
+}
+"""Name of the file -> what draws its matplotlib figure."""
