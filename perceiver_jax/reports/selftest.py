@@ -15,10 +15,12 @@ from perceiver_jax.data.drawings import Drawings
 from perceiver_jax.data.patterns import Patterns
 from perceiver_jax.data.solids import Solids
 from perceiver_jax.data.source import Source
-from perceiver_jax.figures import canvas, confidence, confusion
+from perceiver_jax.figures import canvas, confidence, confusion, dashboard
 from perceiver_jax.files import write_all
 from perceiver_jax.metrics.calibration import calibration_bins, calibration_errors
 from perceiver_jax.reports import examples
+from perceiver_jax.reports.curves import Curve, Curves
+from perceiver_jax.reports.dashboard import contents
 
 NAMES = ("cat", "dog", "the longest name of a class that anybody would give to one", "고양이", "의자와 책상", "$x_1$")
 """Of classes: long ones, Korean ones, and one that is no formula."""
@@ -62,6 +64,25 @@ def _confidence_analysis() -> Any:
     return confidence.analysis(sure, right, bins, calibration_errors(bins)[0])
 
 
+def _dashboard() -> Any:
+    """Forty epochs that begin to overfit half way."""
+    random, epochs = np.random.default_rng(0), np.arange(1.0, 41)
+
+    def noisy(values: np.ndarray) -> Curve:
+        return Curve(epochs, values + random.normal(0, 0.01, len(epochs)))
+
+    fall, late = np.exp(-epochs / 8), np.maximum(epochs - 20, 0)
+    by_name = {
+        "train/loss": noisy(2.5 * fall + 0.03),
+        "validation/loss": noisy(2.4 * fall + 0.3 + 0.01 * late),
+        "train/accuracy": noisy(0.98 - 0.85 * fall),
+        "validation/accuracy": noisy(0.88 - 0.75 * fall - 0.002 * late),
+        "train/learning_rate": Curve(epochs, np.where(epochs < 30, 1e-3, 1e-4)),
+    }
+    curves = Curves(by_name, unit="epoch", held_out="validation", last_step=4000, seconds=3600.0)
+    return dashboard.draw(contents(curves, "procedural curves", [10, 20]))
+
+
 KINDS: dict[str, Callable[[], Any]] = {
     "samples_clouds": lambda: _samples(Solids(num_points=512)),
     "samples_images": lambda: _samples(Drawings(size=32)),
@@ -70,5 +91,6 @@ KINDS: dict[str, Callable[[], Any]] = {
     "confusion_matrix": _confusion_matrix,
     "confidence_histogram": lambda: confidence.histogram(*_outcomes()),
     "confidence_analysis": _confidence_analysis,
+    "dashboard": _dashboard,
 }
 """Name of the file -> what draws its matplotlib figure."""
