@@ -8,11 +8,12 @@ not touched.
 import logging
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from perceiver_jax.data import image_folders
-from perceiver_jax.data.source import Preparing, Source
+from perceiver_jax.data.source import Preparing
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.data.text import VOCABULARY_SIZE, encode, read_text
 from perceiver_jax.data.ts_format import read_ts
@@ -60,12 +61,12 @@ def read(file: pathlib.Path, spec: Spec) -> dict[str, np.ndarray]:
     return {str(file): found[0]} if len(found) == 1 else {f"{file}:{k}": part for k, part in enumerate(found, 1)}
 
 
-def prepare(value: np.ndarray | str | bytes, source: Source, spec: Spec, name: str = "the input") -> np.ndarray:
+def prepare(value: np.ndarray | str | bytes, source: Any, spec: Spec, name: str = "the input") -> np.ndarray:
     """One input as the model sees it; what is longer than the model takes is cut, and that is said.
 
     Args:
         value: an array; of text also str or UTF-8 bytes.
-        source: of the run; only asked to `prepare`.
+        source: of the run; only asked to `prepare`, so its files need not be there.
         name: for messages.
 
     Raises:

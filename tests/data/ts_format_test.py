@@ -71,6 +71,15 @@ def test_broken_headers(tmp_path, old, new, message):
         read_ts(write(tmp_path, ["1,2:3,4:b"], head=HEAD.replace(old, new)))
 
 
+def test_files_without_classes_where_none_are_needed(tmp_path):
+    head = HEAD.replace("@classLabel true b 10", "@classLabel false")
+    found = read_ts(write(tmp_path, ["1,2:3,4", "5,6,7:8,9,10"], head=head), labelled=False)
+    assert (found.class_names, found.label) == ((), ())
+    np.testing.assert_array_equal(found.sequences[1], [[5, 8], [6, 9], [7, 10]])
+    found = read_ts(write(tmp_path, ["1,2:3,4:b"]), labelled=False)
+    assert (found.class_names[found.label[0]], found.sequences[0].shape) == ("b", (2, 2))
+
+
 def test_no_file(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         read_ts(tmp_path / "X_TRAIN.ts")

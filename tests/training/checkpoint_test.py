@@ -325,6 +325,19 @@ def test_what_does_not_fit_the_target_is_listed(tmp_path):
     assert "not in the model (3): opt_state/0/inner_state/count" in text and "\n" not in text
 
 
+def test_some_fields_of_the_state_are_read_alone(tmp_path):
+    save(tmp_path, 1)
+    whole = target()
+    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+        found, _, step = checkpoints.restore({"extra": whole.extra, "params": whole.params}, part=True)
+        assert step == 1
+        assert_same(found, {"extra": make_state(1).extra, "params": make_state(1).params})
+        with pytest.raises(ConfigError, match=r"not in the model \(1\): params/bias"):
+            checkpoints.restore({"params": {"layers": whole.params["layers"]}}, part=True)
+        with pytest.raises(ConfigError, match=r"missing in the checkpoint \(1\): ema/kernel"):
+            checkpoints.restore({"ema": {"kernel": jax.ShapeDtypeStruct((2,), np.float32)}}, part=True)
+
+
 def test_an_unknown_step_names_those_there_are(tmp_path):
     save(tmp_path, 1, 2)
     with pytest.raises(ConfigError, match=r"no step 7 among the saved \[1, 2\]"):
