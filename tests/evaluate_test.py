@@ -12,7 +12,8 @@ from perceiver_jax import experiment
 from tests.reports.page_test import assert_whole
 
 SIZES = {"data.num_train": 64, "data.num_validation": 32, "data.num_test": 50, "data.num_points": 16, "num_epochs": 2.0}
-SIZES |= {"batch_size": 32, "model.num_blocks": 1, "model.num_cross_attends": 1, "model.num_self_attends_per_block": 1}
+SIZES |= {"model.num_blocks": 1, "model.num_cross_attends": 1, "model.num_self_attends_per_block": 1}
+SIZES |= {"batch_size": 32, "attention_maps.every": 0}
 FILES = {"results.json", "report.html", "confusion_matrix.png", "confidence_histogram.png", "confidence_analysis.png"}
 
 
@@ -67,7 +68,7 @@ def test_predictions_agree_with_the_statistics_and_scikit_learn(run, analyzed):
 @pytest.mark.parametrize(
     ("flag", "expected"),
     [
-        ("--output_dir={tmp}/file/below", "{tmp}/file/below cannot be written (Not a directory)"),
+        ("--output_dir={tmp}/file/below", "{tmp}/file/below cannot be written: a file stands where a folder has to be"),
         ("--output_dir={tmp}", "{tmp} holds other files than results (file)"),
     ],
 )

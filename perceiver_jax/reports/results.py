@@ -99,6 +99,8 @@ def check_folder(folder: Path) -> None:
 def _explained(folder: Path) -> Iterator[None]:
     try:
         yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"{folder} cannot be written: a file stands where a folder has to be. Move it.") from error
     except OSError as error:
         raise ConfigError(f"{folder} cannot be written ({error.strerror}). Make room or give write access.") from error
 
