@@ -53,7 +53,7 @@ def contact_sheet(
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, columns), ylim=(0, rows))
     axes.axis("off")
     column, row = np.arange(len(points)) % columns, rows - 1 - np.arange(len(points)) // columns
-    seen = _project(points, up_axis)
+    seen = project(points, up_axis)
     x, y = (seen[..., k] * FILL + place[:, None] + 0.5 for k, place in enumerate((column, row)))
     order = np.argsort(seen[..., 2], axis=None)  # far points first
     x, y, near = (values.ravel()[order] for values in (x, y - TITLE / 2, seen[..., 2]))
@@ -66,7 +66,7 @@ def contact_sheet(
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _project(points: np.ndarray, up_axis: str) -> np.ndarray:
+def project(points: np.ndarray, up_axis: str) -> np.ndarray:
     """Right, up and nearness of every point, in [-1, 1]."""
     points = np.roll(points, 2 - "xyz".index(up_axis), axis=-1)
     points = points - (points.max(1, keepdims=True) + points.min(1, keepdims=True)) / 2
