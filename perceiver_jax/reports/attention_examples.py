@@ -49,7 +49,11 @@ def read(run: Path) -> Examples:
     Raises:
         ConfigError: there are none, or nobody knows how their inputs lie in a picture.
     """
-    about, arrays = attention_maps.read_about(run), attention_maps.read_examples(run)
+    return of(attention_maps.read_about(run), attention_maps.read_examples(run))
+
+
+def of(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Examples:
+    """Examples from what `about.json` and `examples.npz` hold of them; as `read`."""
     inputs, mask, labels = arrays[about["array"]], arrays.get("mask"), arrays.get("label")
     if about["kind"] == "image":
         return _images(about, inputs, arrays.get("object"), labels)

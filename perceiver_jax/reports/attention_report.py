@@ -2,7 +2,7 @@
 """What a run attends to, from RUN/attention/: `comprehensive_epoch_X_analysis` and `attention_evolution_analysis`."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,36 @@ def prepared(arrays: dict[str, np.ndarray], epoch: float, choice: Choice, exampl
     best = arrays["probabilities"].argmax(1)
     predicted = [(int(k), float(row[k])) for k, row in zip(best, arrays["probabilities"], strict=True)]
     return Shown(epoch, relative, metrics.is_peak(maps, real), statistics, predicted)
+
+
+def of_input(maps: dict[str, np.ndarray], about: dict[str, Any], arrays: dict[str, np.ndarray], title: str) -> Any:
+    """The six panels for one input that no run kept.
+
+    Args:
+        maps, about, arrays: as the files in RUN/attention/ hold them.
+        title: its name.
+    """
+    examples, choice = attention_examples.of(about, arrays), Choice(None, None, "mean", False)
+    one, classes = prepared(maps, 0.0, choice, examples), about["class_names"]
+    look = figures.Look("viridis", 0.7, float(np.nanpercentile(one.maps, BRIGHTEST)))
+    signs = sorted(set("".join(examples.texts)))
+    with lettered([*classes, *signs, title]) as labels:
+        view = _with_fonts(examples, dict(zip(signs, labels[len(classes) : -1], strict=True)))
+        guesses = [f"{labels[k]} ({share:.0%})" for k, share in one.predicted]
+        panels = (view, one.maps, one.peaks, one.statistics, [labels[-1]], guesses)
+        return figures.comprehensive(*panels, heading=f"{title}: {choice}", look=look)
+
+
+def write_inputs(found: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Writes `attention_NAME.png` for each input that no run kept.
+
+    Args:
+        found: name -> (maps, about, arrays) of one input, as `of_input` takes them.
+    """
+    files = {
+        folder / f"attention_{name}.png": canvas.rendered(of_input(*one, name), "png") for name, one in found.items()
+    }
+    return write_all(files)
 
 
 def _files(
