@@ -37,8 +37,10 @@ def main(argv: Sequence[str]) -> None:
     from perceiver_jax.reports import results as files
 
     check_formats(FORMAT.value)
-    run = experiment.load(run_folder.chosen(WORKDIR.value), CHECKPOINT.value, data_path=DATA_PATH.value)
-    folder = Path(OUTPUT_DIR.value) if OUTPUT_DIR.value else None
+    workdir, folder = run_folder.chosen(WORKDIR.value), Path(OUTPUT_DIR.value) if OUTPUT_DIR.value else None
+    if folder:
+        files.check_folder(folder)
+    run = experiment.load(workdir, CHECKPOINT.value, data_path=DATA_PATH.value)
     files.check_folder(folder or files.folder_of(run.workdir, SPLIT.value, run.step))
     source = run.source()
     if PERTURB.value:
@@ -70,6 +72,7 @@ def _analyze(run, source, results: dict[str, Any]) -> Callable[[Path], None]:
         title=f"{run.workdir.name}: {SPLIT.value}",
         results=results,
         predictions=predictions,
+        class_names=run.spec.class_names,
         examples=examples.read(source, SPLIT.value, [mistake["id"] for mistake in results["mistakes"]]),
         config=run.config,
         record=configs.load(run.workdir / "run.json"),

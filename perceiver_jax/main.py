@@ -49,14 +49,16 @@ def train(config: dict, workdir: Path, console, preemption) -> None:
     with preemption.interruptible("preempted before the first step: nothing to save; run the same command to go on"):
         training = experiment.build(config)
         state = experiment.abstract_training_state(training)
-        transfer = experiment.initial_values(config, state) if run_folder.is_new(workdir) else Transfer()
+        new = run_folder.is_new(workdir)
+        transfer = experiment.initial_values(config, state) if new else Transfer()
+        overview = run_folder.overview(config, training, state) if new else None
         lock = run_folder.open_run(
             workdir, config, training, state, console, transfer=transfer, allow_changes=ALLOW_CHANGES.value
         )
     training = dataclasses.replace(training, initial=transfer.values)
     with lock:
         with memory.explained(training, state):
-            history = run_loop(training, workdir, console, texts=run_folder.texts(config, state), preemption=preemption)
+            history = run_loop(training, workdir, console, overview=overview, preemption=preemption)
         steps = max((line["step"] for line in history), default=0)
         with preemption.interruptible(f"preempted at step {steps}, saved; run the same command to go on"):
             test(training, workdir)

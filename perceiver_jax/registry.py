@@ -122,7 +122,8 @@ def _adapter(spec: Spec, section: Any):
 def _classification(*, spec: Spec, **fields) -> Classification:
     """Its input is the one array that is neither the label nor the mask."""
     (input_name,) = (name for name in spec.arrays if name not in ("label", "mask"))
-    return Classification(input_name=input_name, num_classes=len(spec.class_names), **fields)
+    names = {"num_classes": len(spec.class_names), "class_names": spec.class_names}
+    return Classification(input_name=input_name, **names, **fields)
 
 
 def _optimizer(*, learning_rate: float, **fields):
@@ -169,7 +170,9 @@ PARTS: dict[str, dict[str, Part]] = {
         "keras_perceiver": Part(_keras_perceiver, (KerasPerceiver,), ("num_classes",)),
     },
     "task": {
-        "classification": Part(_classification, (Classification,), ("model", "input_name", "num_classes")),
+        "classification": Part(
+            _classification, (Classification,), ("model", "input_name", "num_classes", "class_names")
+        ),
     },
     "optimizer": {name: Part(_optimizer, (_rate, make_optimizer)) for name in ("lamb", "adamw", "adam")},
     "schedule": {

@@ -17,6 +17,7 @@ from perceiver_jax import config as configs
 from perceiver_jax.data import pipeline
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.files import write_json
+from perceiver_jax.reports.examples import samples
 from perceiver_jax.training import disk
 from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.console import Console
@@ -24,6 +25,7 @@ from perceiver_jax.training.folder_lock import FolderLock
 from perceiver_jax.training.record import differences, num_parameters, parameter_table, run_record, summary_table
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.state import TrainState
+from perceiver_jax.training.writers import Overview
 from perceiver_jax.weights.transfer import Transfer
 
 HARMLESS = (
@@ -105,8 +107,21 @@ def _check_space(workdir: Path, training: Training, state: TrainState) -> None:
     disk.check_space(workdir / "checkpoints", size, min(saves, kept))
 
 
-def texts(config: dict[str, Any], state: TrainState) -> dict[str, str]:
-    """The config and the parameter table as Markdown, for TensorBoard."""
+def overview(config: dict[str, Any], training: Training, state: TrainState) -> Overview:
+    """For TensorBoard: config, parameter table, samples of the data, and hparams with the scores they led to."""
+    found = samples(training.source)
+    monitored = training.controls.best.metric
+    return Overview(
+        texts=_texts(config, state) | found.get("texts", {}),
+        hparams={key: value for key, value in configs.flat(config).items() if not is_harmless(key)},
+        metrics=list(dict.fromkeys((f"validation/{monitored}", "validation/loss", "train/loss"))),
+        images=found.get("images", {}),
+        clouds=found.get("clouds", {}),
+    )
+
+
+def _texts(config: dict[str, Any], state: TrainState) -> dict[str, str]:
+    """The config and the parameter table as Markdown."""
     rows = "\n".join(f"| {row['path']} | {row['shape']} |" for row in parameter_table(state.params))
     return {
         "config": f"```json\n{json.dumps(config, indent=1)}\n```",

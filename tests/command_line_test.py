@@ -29,6 +29,9 @@ TABLE = [
     (("main", SOLIDS, "--config_overlay=none.json"), "--config_overlay=none.json cannot be read"),
     (("evaluate",), "--workdir is missing"),
     (("evaluate", "--workdir=/nowhere"), "is not a run folder"),
+    (("evaluate", "--workdir=/nowhere", "--format=png,gif"), "--format=png,gif: expected some of png, svg, pdf"),
+    (("compare", "a"), "compare needs two runs at least"),
+    (("compare", "a", "b"), "a is not a run folder: it has no config.json"),
     (("check_data",), "--config is missing"),
 ]
 
@@ -37,7 +40,8 @@ TABLE = [
 def test_one_line_and_exit_78(run_forked, tmp_path, command, expected):
     module, *arguments = command
     workdir = [] if module != "main" else [f"--workdir={tmp_path / 'run'}"]
-    result = run_forked(module, *arguments, *workdir)
+    here = {} if module == "main" else {"cwd": tmp_path}  # where there are no runs
+    result = run_forked(module, *arguments, *workdir, **here)
     assert result.rc == 78, result
     assert expected in result.stderr
     assert "Traceback" not in result.stderr and result.stderr.count("\n") <= 2, result.stderr

@@ -116,8 +116,8 @@ def run_forked():
         start_new_session=True,
     )
 
-    def run(module, *arguments, env=None):
-        request = {"module": module, "arguments": list(map(str, arguments)), "env": env or {}}
+    def run(module, *arguments, env=None, cwd=ROOT):
+        request = {"module": module, "arguments": list(map(str, arguments)), "env": env or {}, "cwd": str(cwd)}
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
         return Result(**json.loads(process.stdout.readline()))

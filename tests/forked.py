@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 100  # seconds a command has
+PATIENCE = 400  # seconds a command has
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         print(json.dumps(run(**json.loads(line))), flush=True)
 
 
-def run(module: str, arguments: list[str], env: dict[str, str]) -> dict:
+def run(module: str, arguments: list[str], env: dict[str, str], cwd: str) -> dict:
     """How `python -m perceiver_jax.MODULE ARGUMENTS` ends and what it says."""
     with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
         process = os.fork()
@@ -36,6 +36,7 @@ def run(module: str, arguments: list[str], env: dict[str, str]) -> dict:
             os.dup2(stdout.fileno(), 1)
             os.dup2(stderr.fileno(), 2)
             os.environ.update(env)
+            os.chdir(cwd)
             signal.alarm(PATIENCE)
             _become(module, arguments)
         status = os.waitpid(process, 0)[1]
@@ -51,7 +52,6 @@ def _become(module: str, arguments: list[str]) -> None:
     code = 1
     try:
         sys.argv = [module, *arguments]
-        os.chdir(ROOT)
         importlib.import_module(f"perceiver_jax.{module}").run()
     except SystemExit as end:
         code = end.code or 0

@@ -43,20 +43,28 @@ def analysis(
 
 
 def _reliability(axes: Any, bins: list[dict], ece: float) -> None:
-    """Guo et al. 2017, figure 1; a bar's darkness is its share of the examples."""
+    """Guo et al. 2017, figure 1."""
     filled = [row for row in bins if row["count"]]
     centre, width = [(row["low"] + row["high"]) / 2 for row in filled], bins[0]["high"] - bins[0]["low"]
     accuracy, count = (np.array([row[name] for row in filled]) for name in ("accuracy", "count"))
     axes.bar(centre, accuracy, width, color=RIGHT, alpha=0.25, edgecolor=RIGHT, label="accuracy in the bin")
     axes.errorbar(
-        centre, accuracy, np.abs(_interval(accuracy, count) - accuracy), fmt="none", ecolor="black", capsize=2
+        centre,
+        accuracy,
+        np.abs(_interval(accuracy, count) - accuracy),
+        fmt="none",
+        ecolor="0.35",
+        elinewidth=1,
+        capsize=2,
     )
     axes.plot([row["confidence"] for row in filled], accuracy, "o", color=RIGHT, label="at its mean confidence")
     axes.plot([0, 1], [0, 1], "--", color="black", linewidth=1, label="as sure as it is right")
     for x, n in zip(centre, count, strict=True):
-        axes.text(x, 0.015, f"{n:,}", rotation=90, ha="center", va="bottom", fontsize=7)
+        axes.text(x, 1.035, f"{n:,}" if n < 10**5 else f"{n:.0e}", ha="center", va="bottom", fontsize=6.5)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
-    axes.set_title(f"expected calibration error {100 * ece:.2f} % ({len(bins)} bins)", fontsize=10)
+    axes.set_title(
+        f"expected calibration error {100 * ece:.2f} % ({len(bins)} bins; examples above)", fontsize=10, pad=16
+    )
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False, fontsize=8)
 
 

@@ -12,7 +12,7 @@ from perceiver_jax.figures.lettering import lettered
 COLOURS = "Blues"
 NUMBERED, NAMED = 45, 120  # classes up to which counts are written into the cells, names at the axes
 LIGHT, DARK = np.array([247.0, 251, 255]), np.array([8.0, 48, 107])  # the ends of "Blues"
-SIDE, ROW, LETTER = 480, 13, 6  # pixels: of the small picture, of a line and of a letter in it
+SIDE, ROW, LETTER = 520, 13, 6  # pixels: of the small picture, of a line and of a letter in it
 
 
 def figure(confusion: np.ndarray, class_names: Sequence[str]) -> Any:
@@ -69,7 +69,7 @@ def thumbnail(confusion: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
     """
     from PIL import Image, ImageDraw
 
-    cell = max(SIDE // max(len(confusion), 1), 2)
+    cell = max(SIDE // max(len(confusion), 1), 1)
     named = cell >= ROW
     labels = [f"{name[:20]} {k}" if name.isascii() else str(k) for k, name in enumerate(class_names)] if named else []
     left = LETTER * max(map(len, labels), default=0) + 2

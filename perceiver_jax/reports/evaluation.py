@@ -32,6 +32,7 @@ class Report:
     Attributes:
         title: names run and split.
         results: as in results.json, the analysis included.
+        class_names: of the rows of the confusion matrix.
         examples: the most confident mistakes, in the order of `results["mistakes"]`.
         config, record: of the run (`config.json`, `run.json`).
         command: that evaluated it.
@@ -40,6 +41,7 @@ class Report:
     title: str
     results: Mapping[str, Any]
     predictions: Predictions
+    class_names: Sequence[str]
     examples: Sequence[Example]
     config: Mapping[str, Any]
     record: Mapping[str, Any]
@@ -64,7 +66,7 @@ def _figures(report: Report) -> dict[str, Any]:
     results, predictions = report.results, report.predictions
     sure, correct = predictions.confidence, predictions.correct
     return {
-        "confusion_matrix": confusion.figure(np.asarray(results["confusion"]), list(results["per_class"])),
+        "confusion_matrix": confusion.figure(np.asarray(results["confusion"]), report.class_names),
         "confidence_histogram": confidence.histogram(sure, correct),
         "confidence_analysis": confidence.analysis(sure, correct, results["calibration"], results["ece"]),
     }
@@ -79,6 +81,7 @@ def _sections(report: Report, pictures: Mapping[str, bytes]) -> list[tuple[str, 
         ("Confidence", figures["confidence_histogram"] + figures["confidence_analysis"] + _calibration(results)),
         ("Most confident mistakes", page.cards(map(_card, report.examples, results["mistakes"]))),
         ("Classes", _classes(results)),
+        ("On perturbed data", _perturbed(results.get("perturb", {}))),
         ("How to reproduce it", _reproduction(report)),
         (
             "Config",
@@ -142,6 +145,15 @@ def _classes(results: Mapping[str, Any]) -> str:
         for k, (name, scores) in enumerate(results["per_class"].items())
     ]
     return page.table(("class", *SCORES, "examples"), rows)
+
+
+def _perturbed(perturb: Mapping[str, Any]) -> str:
+    rows = [
+        (kind.replace("_", " "), strength, f"{100 * accuracy:.2f} %")
+        for kind, scores in perturb.get("accuracy", {}).items()
+        for strength, accuracy in scores.items()
+    ]
+    return page.table(("perturbation", "strength", "accuracy"), rows)
 
 
 def _reproduction(report: Report) -> str:

@@ -12,6 +12,7 @@ from perceiver_jax.data.images import ImageAugmentation
 from perceiver_jax.data.source import Source
 from perceiver_jax.figures import clouds, images, sequences
 
+NUM_SAMPLES = 8
 Batch = dict[str, np.ndarray]
 
 
@@ -37,15 +38,32 @@ def sheet(source: Source, batch: Batch, titles: Sequence[str], **layout: Any) ->
 
 
 def read(source: Source, split: str, ids: Sequence[int]) -> list[Example]:
-    """The examples of these ids, as evaluated."""
-    if not len(ids):
-        return []
-    batch = source.load(split, np.asarray(ids), None)
+    """The examples of these ids, as evaluated, each at its own length."""
+    return [_example(source, source.load(split, np.array([index]), None)) for index in ids]
+
+
+def _example(source: Source, batch: Batch) -> Example:
     name, inputs = _inputs(batch)
     if name == "tokens":
-        return [Example(text=text.decode(tokens)) for tokens in inputs]
-    rows = [{key: values[k : k + 1] for key, values in batch.items()} for k in range(len(ids))]
-    return [Example(picture=sheet(source, row, [""], columns=1)) for row in rows]
+        return Example(text=text.decode(inputs[0]))
+    return Example(picture=sheet(source, batch, [""], columns=1))
+
+
+def samples(source: Source) -> dict[str, dict[str, Any]]:
+    """The first training examples for a dashboard, in what it draws itself: `images`, `clouds` or `texts`, by name."""
+    ids = np.arange(min(NUM_SAMPLES, source.num_examples("train")))
+    batch = source.load("train", ids, 0)
+    name, inputs = _inputs(batch)
+    titles = [source.spec.class_names[label] for label in batch["label"]]
+    if name == "image":
+        return {"images": {"samples": sheet(source, batch, titles)}}
+    if name == "points":
+        upright = np.roll(inputs[..., :3], 1 - "xyz".index(source.up_axis), axis=-1)  # the dashboard's y points up
+        return {"clouds": {f"samples/{k} {title}": upright[k] for k, title in enumerate(titles)}}
+    if name == "tokens":
+        passages = zip(titles, map(text.decode, inputs), strict=True)
+        return {"texts": {f"samples/{k} {title}": f"```\n{words}\n```" for k, (title, words) in enumerate(passages)}}
+    return {}
 
 
 def _inputs(batch: Batch) -> tuple[str, np.ndarray]:

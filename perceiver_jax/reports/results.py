@@ -19,7 +19,7 @@ NAME = "results.json"
 SAID = {"accuracy": "accuracy", "top5_accuracy": "top 5 accuracy"}
 """Scores that are also said in a line of their own."""
 OURS = re.compile(
-    r"(results|report|confusion_matrix|confidence_histogram|confidence_analysis)\.(json|html|png|svg|pdf)"
+    r"(results|report|confusion_matrix|confidence_histogram|confidence_analysis|comparison)\.(json|html|png|svg|pdf)"
 )
 """Files of a folder of results."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, PRNGKeyArray
 
@@ -70,6 +71,10 @@ class Task:
 
     def results(self, stats: dict[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
         """What an evaluation reports beyond `summarize`, JSON-able."""
+        return {}
+
+    def charts(self, stats: dict[str, Any]) -> dict[str, np.ndarray]:
+        """name -> picture of the statistics of an evaluation, uint8; drawn each time, so in milliseconds."""
         return {}
 
     def flops(self, spec: Spec) -> float | None:

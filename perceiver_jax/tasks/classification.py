@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from perceiver_jax.data.spec import Spec
+from perceiver_jax.figures.confusion import thumbnail
 from perceiver_jax.metrics.losses import cross_entropy, in_top_k
 from perceiver_jax.metrics.statistics import Mean, confusion_matrix, per_class_scores
 from perceiver_jax.models.attention_maps import attention_maps
@@ -30,11 +31,13 @@ class Classification(Task):
     Attributes:
         input_name: the array of the batch that the model reads (`points`, `image`, `sequence`).
         num_classes: labels are in [0, num_classes).
+        class_names: of all classes, where they are known.
         label_smoothing: share of the target spread over all classes, in training only.
     """
 
     input_name: str
     num_classes: int
+    class_names: tuple[str, ...] = ()
     label_smoothing: float = 0.0
 
     def inputs(self, batch: Batch) -> dict[str, Array]:
@@ -82,6 +85,11 @@ class Classification(Task):
             return found | {"probabilities": jax.nn.softmax(logits)}
 
         return None if maps is None else named
+
+    def charts(self, stats: dict[str, Any]) -> dict[str, np.ndarray]:
+        """The confusion matrix."""
+        names = self.class_names or tuple(map(str, range(self.num_classes)))
+        return {"confusion": thumbnail(np.asarray(stats["confusion"]), names)}
 
     def flops(self, spec: Spec) -> float | None:
         """By the Perceiver's formula; None for another model."""

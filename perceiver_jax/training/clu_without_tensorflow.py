@@ -11,7 +11,7 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -103,12 +103,17 @@ class SummaryWriter:
             bins = (num_buckets or {}).get(name) or 30
             self._write(step, summary=summary.histogram(name, np.asarray(values, np.float64).ravel(), bins))
 
-    def write_hparams(self, hparams: Mapping[str, Any]) -> None:
-        """Into this event file; tensorboardX's own way would make a folder beside it."""
+    def write_hparams(self, hparams: Mapping[str, Any], metrics: Sequence[str] = ()) -> None:
+        """Into this event file; tensorboardX's own way would make a folder beside it.
+
+        Args:
+            metrics: names of scalars; TensorBoard shows their last values beside the hparams.
+        """
         from tensorboardX import summary
 
         plain = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in hparams.items()}
-        for part in summary.hparams(plain, {}):
+        experiment, start, _ = summary.hparams(plain, dict.fromkeys(metrics))
+        for part in (experiment, start):
             self._write(0, summary=part)
 
     def write_summaries(self, step: int, values: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:

@@ -32,7 +32,7 @@ from perceiver_jax.training.state import abstract_state, init_state, state_maker
 from perceiver_jax.training.step import jit_train_step, make_evaluation_step, make_train_step
 from perceiver_jax.training.throughput import throughput
 from perceiver_jax.training.watchdog import Watchdog
-from perceiver_jax.training.writers import Writers, count_lines
+from perceiver_jax.training.writers import Overview, Writers, count_lines
 
 EVALUATION_SEED = 0
 """Of the random numbers in evaluation: the same for every run, so that runs compare."""
@@ -43,13 +43,13 @@ def train(
     workdir: Path,
     console: Console | None = None,
     *,
-    texts: dict[str, str] | None = None,
+    overview: Overview | None = None,
     preemption: Preemption | None = None,
 ) -> list[dict[str, Any]]:
     """Trains, or goes on training, in `workdir`.
 
     Args:
-        texts: title -> Markdown that TensorBoard shows beside the curves (the config, the parameters).
+        overview: what TensorBoard shows beside the curves of a new run.
         preemption: the caller's, where it listens to signals already.
 
     Returns:
@@ -61,7 +61,7 @@ def train(
     """
     with contextlib.nullcontext(preemption) if preemption else Preemption() as preemption:
         loop = _Loop(training, Path(workdir).absolute(), console or Console(quiet=True), preemption)
-        return loop.run(texts or {})
+        return loop.run(overview)
 
 
 class _Loop:
@@ -106,11 +106,11 @@ class _Loop:
         self.tracing = False
         self.shapes: set[tuple] = set()  # of the batches that the step was compiled for
 
-    def run(self, texts: dict[str, str]) -> list[dict[str, Any]]:
+    def run(self, overview: Overview | None) -> list[dict[str, Any]]:
         with self.watchdog:
-            return self._run(texts)
+            return self._run(overview)
 
-    def _run(self, texts: dict[str, str]) -> list[dict[str, Any]]:
+    def _run(self, overview: Overview | None) -> list[dict[str, Any]]:
         progress = self._restore()
         self.meter = Meter(self.settings.max_bad_steps, progress.get("window"))
         self.stopped = progress.get("stopped", "")
@@ -119,8 +119,8 @@ class _Loop:
             self.checkpoints.close()
             return history(self.workdir)
         with Writers(self.workdir, start_step=done, keep_lines=progress.get("lines")) as self.writers:
-            if done == 0 and texts:
-                self.writers.texts(0, texts)
+            if done == 0 and overview is not None:
+                self.writers.overview(overview)
             self.capture.begin(done)
             try:
                 self._keep_attention(done)
@@ -252,6 +252,8 @@ class _Loop:
         self.evaluated = True
         metrics = self.training.task.summarize(stats)
         self.writers.scalars(done, {f"validation/{name}": value for name, value in metrics.items()})
+        charts = self.training.task.charts(stats)
+        self.writers.images(done, {f"validation/{name}": image for name, image in charts.items()})
         self.console.metrics(done, s.num_steps, done / s.steps_per_epoch, "validation", metrics)
         return metrics
 

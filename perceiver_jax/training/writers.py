@@ -12,9 +12,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -29,6 +29,22 @@ RESERVED = ("step", "time")
 def count_lines(workdir: str | Path) -> int:
     """Complete lines in `metrics.jsonl`: what a checkpoint remembers, to go on from there."""
     return len(complete_lines(Path(workdir) / FILE))
+
+
+class Overview(NamedTuple):
+    """What a run says of itself before its first step.
+
+    Attributes:
+        texts: title -> Markdown (the config, the parameters).
+        hparams: flat; `metrics` names the scalars whose last values belong to them.
+        images, clouds: samples of the data, as `Writers.images` and `Writers.point_clouds` take them.
+    """
+
+    texts: Mapping[str, str]
+    hparams: Mapping[str, Any]
+    metrics: Sequence[str] = ()
+    images: Mapping[str, np.ndarray] = {}
+    clouds: Mapping[str, np.ndarray] = {}
 
 
 class Writers:
@@ -114,11 +130,18 @@ class Writers:
             if self._file is not None:
                 self._clu.write_histograms(int(step), arrays)
 
-    def hparams(self, hparams: Mapping[str, Any]) -> None:
-        """A flat mapping; call it once per run. What is no number or string is written as text."""
+    def hparams(self, hparams: Mapping[str, Any], metrics: Sequence[str] = ()) -> None:
+        """A flat mapping, and the scalars to show beside it; call it once per run. What is no number becomes text."""
         with self._explained("writing the metrics"):
             if self._file is not None:
-                self._clu.write_hparams(hparams)
+                self._tensorboard.write_hparams(hparams, metrics)
+
+    def overview(self, overview: "Overview") -> None:
+        """What stands beside the curves, at step 0."""
+        self.texts(0, overview.texts)
+        self.hparams(overview.hparams, overview.metrics)
+        self.images(0, overview.images)
+        self.point_clouds(0, overview.clouds)
 
     def flush(self) -> None:
         """Returns when everything is in the files; call it before a save: a resumed run lacks nothing."""

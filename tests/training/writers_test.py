@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.plugins.mesh import metadata as mesh
 
 from perceiver_jax.errors import ConfigError
@@ -25,7 +26,7 @@ def test_tensorboard_reads_everything_back(tmp_path):
     image = np.linspace(0, 1, 2 * 4 * 6 * 3, dtype=np.float32).reshape(2, 4, 6, 3)
     cloud = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
     with Writers(tmp_path) as writers:
-        writers.hparams({"learning_rate": 0.1, "name": "lamb", "shape": (1, 2)})
+        writers.hparams({"learning_rate": 0.1, "name": "lamb", "shape": (1, 2)}, ["train/loss"])
         for step in (1, 2):
             writers.scalars(step, {"train/loss": np.float32(0.1) * step, "count": np.array([step])})
         writers.images(2, {"sheet": image, "one": (255 * image[0]).astype(np.uint8)})
@@ -54,7 +55,12 @@ def test_tensorboard_reads_everything_back(tmp_path):
         parsed = mesh.parse_plugin_metadata(found.summary_metadata[tag].plugin_data.content)
         assert (parsed.name, parsed.content_type, tuple(parsed.shape)) == (name, part, value.shape)
         np.testing.assert_array_equal(found.Tensors(tag)[0].tensor_proto.float_val, value.ravel())
-    assert "_hparams_/session_start_info" in found.summary_metadata
+    start, experiment = (
+        HParamsPluginData.FromString(found.summary_metadata[f"_hparams_/{name}"].plugin_data.content)
+        for name in ("session_start_info", "experiment")
+    )
+    assert start.session_start_info.hparams["learning_rate"].number_value == 0.1
+    assert [info.name.tag for info in experiment.experiment.metric_infos] == ["train/loss"]
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
 
 
