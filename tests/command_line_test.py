@@ -30,6 +30,8 @@ TABLE = [
     (("evaluate",), "--workdir is missing"),
     (("evaluate", "--workdir=/nowhere"), "is not a run folder"),
     (("check_data",), "--config is missing"),
+    (("visualize", "attention", "--workdir=/nowhere"), "is not a run folder"),
+    (("visualize", "attention", "--fusion=median"), "value should be one of <mean|max|min>"),
 ]
 
 
