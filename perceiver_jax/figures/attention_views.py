@@ -6,6 +6,7 @@ what each input would get if all got the same. `columns` of examples lie side by
 cells of so many inches, and room for `most_epochs`. `note` says how to read the picture.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -159,8 +160,11 @@ class TextView:
 
     def __init__(self, texts: Sequence[str], *, letters: int = 48, lines: int = 6):
         self.texts = [text[: letters * lines] for text in texts]
-        self.letters = min(letters, max((len(text) for text in self.texts), default=1))
-        self.lines = -(-max((len(text) for text in self.texts), default=1) // self.letters)
+        longest = max((len(text) for text in self.texts), default=1)
+        if len(texts) == 1:  # has a whole panel, two and a half times as many letters as lines fill it
+            letters = min(letters, max(8, math.ceil(math.sqrt(2.5 * longest))))
+        self.letters = min(letters, longest)
+        self.lines = -(-longest // self.letters)
 
     def original(self, axes: Any, k: int) -> None:
         self._letters(axes, k)
@@ -191,7 +195,12 @@ class TextView:
             red, green, blue, alpha = (1, 1, 1, 1) if behind is None else behind[place]
             light = alpha * (0.3 * red + 0.59 * green + 0.11 * blue) + 1 - alpha
             colour = "black" if light > 0.5 else "white"
-            style = {"fontsize": 6, "ha": "center", "va": "center", "parse_math": False}
+            style = {
+                "fontsize": min(14, max(6, 260 / self.letters)),
+                "ha": "center",
+                "va": "center",
+                "parse_math": False,
+            }
             axes.text(column, line, letter, color=colour, **style)
 
     def _field(self, axes: Any) -> None:
