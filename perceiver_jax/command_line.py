@@ -29,8 +29,9 @@ LESS_MEMORY = "Lower config.batch_size, raise config.micro_batches, or set confi
 
 QUOTES = "'\""
 
-HUGE_PAGES = "glibc.malloc.hugetlb=1"
-"""Transparent huge pages for malloc: a training step on the CPU takes 0.78 of the time it takes without."""
+MALLOC = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"
+"""How malloc gets memory: in huge pages, and what a step gave back is kept for the next one instead of being asked from
+the system again, page by page. Training on the CPU takes 0.4 (small models) to 0.75 of the time it takes without."""
 
 
 def run(main: Callable[[Sequence[str]], object], *, words: bool = False, tune_process: bool = False) -> None:
@@ -216,9 +217,9 @@ def _set_up_logging() -> None:
 
 
 def _tune_process() -> None:
-    """Restarts this process, once, with `HUGE_PAGES`, which glibc reads only at the start."""
+    """Restarts this process, once, with `MALLOC`, which glibc reads only at the start."""
     tunables = os.environ.get("GLIBC_TUNABLES", "")
     if not sys.platform.startswith("linux") or "glibc.malloc.hugetlb" in tunables:
         return
-    environment = dict(os.environ, GLIBC_TUNABLES=f"{tunables}:{HUGE_PAGES}" if tunables else HUGE_PAGES)
+    environment = dict(os.environ, GLIBC_TUNABLES=f"{tunables}:{MALLOC}" if tunables else MALLOC)
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

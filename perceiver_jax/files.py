@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,10 @@ from typing import Any
 import numpy as np
 
 from perceiver_jax.errors import ConfigError
+
+DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, OverflowError)
+DAMAGED += (struct.error, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises for a .npz file that is cut off or changed."""
 
 
 def write_json(file: Path, value: Any) -> None:
@@ -63,7 +68,7 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(file) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{file} cannot be read ({reason}). Restore it from a copy.") from None
 

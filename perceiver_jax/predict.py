@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predict with a run: `python -m perceiver_jax.predict --workdir=RUN --input FILE... [--topk=5] [--json]`.
+"""Predict with a run: `python -m perceiver_jax.predict --workdir=RUN --input FILE... [--attention] [--json]`.
 
 Files are images, .off, .ply, .pcd or .txt clouds, .ts sequences, text, or .npy arrays (of one input, or of many), as
 the run was trained on. Needs the run folder alone.
@@ -20,6 +20,7 @@ WORKDIR = flags.DEFINE_string("workdir", "", "run folder; default the newest und
 INPUT = flags.DEFINE_multi_string("input", [], "file to predict for; more may follow: --input a.png b.png")
 TOPK = flags.DEFINE_integer("topk", 5, "classes shown of each input, the most likely first", lower_bound=1)
 JSON = flags.DEFINE_bool("json", False, "print JSON: a list with an object for each input")
+ATTENTION = flags.DEFINE_bool("attention", False, "draw what the model attends to: RUN/figures/attention_FILE.png")
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 
 
@@ -41,10 +42,21 @@ def main(argv: Sequence[str]) -> None:
     predictor = Predictor.from_run(workdir, CHECKPOINT.value)
     found = {name: value for file in files for name, value in inputs.read(file, predictor.spec).items()}
     tops = predictor(list(found.values()), list(found)).top(TOPK.value)
+    if ATTENTION.value:
+        _draw(predictor, found, workdir)
     if JSON.value:
         print(json.dumps([_described(name, top) for name, top in zip(found, tops, strict=True)], indent=1))
     else:
         print_predictions(f"{workdir}, checkpoint of step {predictor.run.step}", dict(zip(found, tops, strict=True)))
+
+
+def _draw(predictor, found: dict, workdir: Path) -> None:
+    """A picture for each input; stdout is for the predictions."""
+    from perceiver_jax.reports.attention_report import write_inputs
+
+    maps = {Path(name).name.replace(":", "_"): predictor.attention(value, name) for name, value in found.items()}
+    for file in write_inputs(maps, workdir / "figures"):
+        print(f"written: {file}", file=sys.stderr)
 
 
 def _described(name: str, top: list[tuple[str, float]]) -> dict:

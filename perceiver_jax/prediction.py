@@ -8,9 +8,10 @@ whatever is asked.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,11 +19,15 @@ from jaxtyping import Float
 
 from perceiver_jax import experiment
 from perceiver_jax.data import inputs
+from perceiver_jax.data.images import ImageAugmentation, pixel_order
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.training.capture import about as describe
 from perceiver_jax.training.sharding import batch_shards, put_batch
 
 SIZES = (1, 8, 64)
 """Rows of a batch; on several devices rounded up to what they can share."""
+LARGEST_MAPS = 2**30
+"""Bytes of the attention maps of one input."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +48,14 @@ class Predictions:
             [(self.class_names[index], float(row[index])) for index in chosen]
             for row, chosen in zip(self.probabilities, order, strict=True)
         ]
+
+
+class Attention(NamedTuple):
+    """Maps of one input, with what is needed to draw them, as `training.capture` keeps those of a run's examples."""
+
+    maps: dict[str, np.ndarray]
+    about: dict[str, Any]
+    examples: dict[str, np.ndarray]
 
 
 class Predictor:
@@ -91,6 +104,40 @@ class Predictor:
                 found = jax.device_get(self._predict(self.run.variables, put_batch(batch, self.run.mesh)))
             logits[rows], probabilities[rows] = (found[key][: len(rows)] for key in ("logits", "probabilities"))
         return Predictions(self.spec.class_names, logits, probabilities)
+
+    def attention(self, value: Any, name: str = "the input") -> Attention:
+        """What the model attends to in one input.
+
+        Raises:
+            ConfigError: the model does not attend, or its maps are too large.
+        """
+        array = self.prepare(value, name)
+        batch = put_batch(self._batch([array], *self._form(array)), self.run.mesh)
+        if self._maps is None:
+            raise ConfigError(f"{self.run.workdir}: its model does not attend: there are no maps.")
+        with jax.set_mesh(self.run.mesh):
+            shapes = jax.tree.leaves(jax.eval_shape(self._maps, self.run.variables, batch))
+            if (size := sum(math.prod(leaf.shape) * 4 for leaf in shapes)) > LARGEST_MAPS:
+                raise ConfigError(f"{name}: attention maps of {size / 2**20:,.0f} MiB are too large to be drawn.")
+            maps = jax.device_get(self._maps(self.run.variables, batch))
+        about = describe(self.spec, jax.device_get(batch), maps["cross"].shape[-1], self._pixel_order(array))
+        if "mask" in batch:
+            maps["cross"] = maps["cross"][..., : len(array)]
+        return Attention(maps, about, {self._name: array[None]})
+
+    @functools.cached_property
+    def _maps(self):
+        return self.run.task.attention_maps()
+
+    def _pixel_order(self, array: np.ndarray) -> np.ndarray | None:
+        """The order in which the model sees the pixels, where they are not in their own."""
+        source = self._source
+        if not isinstance(source, ImageAugmentation) or (source.permutation_file, source.permutation_seed) == (
+            "",
+            None,
+        ):
+            return None
+        return pixel_order(array.shape[0] * array.shape[1], source.permutation_seed, source.permutation_file)
 
     def prepare(self, value: Any, name: str = "the input") -> np.ndarray:
         """One input as the model sees it, without padding."""

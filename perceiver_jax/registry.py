@@ -20,18 +20,23 @@ from perceiver_jax.data.image_set import ImageSet
 from perceiver_jax.data.modelnet import ModelNet
 from perceiver_jax.data.own import OwnExamples, OwnSequences
 from perceiver_jax.data.patterns import Patterns
+from perceiver_jax.data.scenes import Shapes, Sprites
 from perceiver_jax.data.solids import Solids
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.data.text import Text
 from perceiver_jax.data.timeseries import TimeSeries
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.adapters import PointAdapter, SequenceAdapter, TokenAdapter
+from perceiver_jax.models.broadcast_decoders import ConvolutionDecoder, PixelDecoder
 from perceiver_jax.models.decoders import PerceiverIO, QueryDecoder
 from perceiver_jax.models.image_adapters import ConvolutionAdapter, ImageAdapter
 from perceiver_jax.models.keras_perceiver import KerasPerceiver
 from perceiver_jax.models.perceiver import Perceiver, PerceiverEncoder
 from perceiver_jax.models.positions import FourierPositions, LearnedPositions
+from perceiver_jax.models.slot_attention import SlotAttention
+from perceiver_jax.models.slot_autoencoder import ConvolutionEncoder, PatchEncoder, SlotAutoencoder
 from perceiver_jax.tasks.classification import Classification
+from perceiver_jax.tasks.object_discovery import ObjectDiscovery
 from perceiver_jax.training.optim import make_optimizer
 from perceiver_jax.training.schedules import make_schedule
 from perceiver_jax.value_types import problem
@@ -103,6 +108,17 @@ def _keras_perceiver(*, spec: Spec, adapter: Any, dtype: Any, **fields) -> Keras
     )
 
 
+def _slot_autoencoder(*, spec: Spec, encoder: Any, decoder: Any, feature_dim: int, dtype: Any, **slots):
+    """One dtype for all, and the image's size for the decoder."""
+    dtype, (image_size, _, _) = _dtype(dtype), spec.arrays["image"].shape
+    return SlotAutoencoder(
+        encoder=build("encoder", encoder, dtype=dtype),
+        slot_attention=SlotAttention(dtype=dtype, parent=None, **slots),
+        decoder=build("decoder", decoder, dtype=dtype, image_size=image_size),
+        feature_dim=feature_dim,
+    )
+
+
 def _dtype(name: Any) -> jnp.dtype:
     if name not in DTYPES:
         raise ConfigError(f"config.model.dtype={name!r} is unknown: expected {', '.join(DTYPES)}.")
@@ -126,6 +142,12 @@ def _classification(*, spec: Spec, **fields) -> Classification:
     return Classification(input_name=input_name, **names, **fields)
 
 
+def _object_discovery(*, spec: Spec, **fields) -> ObjectDiscovery:
+    """`attributes` has a row for each object there may be."""
+    attributes = spec.arrays.get("attributes")
+    return ObjectDiscovery(max_objects=attributes.shape[0] if attributes else 0, **fields)
+
+
 def _optimizer(*, learning_rate: float, **fields):
     """`learning_rate` stands in the optimizer's section, where people look for it, and goes to the schedule."""
     del learning_rate
@@ -146,6 +168,8 @@ PARTS: dict[str, dict[str, Part]] = {
         "text": _part(Text, "seed"),
         "images": _part(ImageSet, "seed"),
         "drawings": _part(Drawings, "seed"),
+        "shapes": _part(Shapes, "seed"),
+        "sprites": _part(Sprites, "seed"),
         "own": _part(OwnExamples, "seed"),
         "own_sequences": _part(OwnSequences, "seed"),
     },
@@ -160,6 +184,14 @@ PARTS: dict[str, dict[str, Part]] = {
         "sequence": _part(SequenceAdapter, "positions", "max_length", "num_channels"),
         "tokens": _part(TokenAdapter, "positions", "max_length"),
     },
+    "encoder": {
+        "convolutions": _part(ConvolutionEncoder, "dtype"),
+        "patches": _part(PatchEncoder, "dtype"),
+    },
+    "decoder": {
+        "convolutions": _part(ConvolutionDecoder, "dtype", "image_size"),
+        "pixels": _part(PixelDecoder, "dtype", "image_size"),
+    },
     "model": {
         "perceiver": Part(_perceiver, (Perceiver, PerceiverEncoder), ("encoder", "num_classes")),
         "perceiver_io": Part(
@@ -168,16 +200,18 @@ PARTS: dict[str, dict[str, Part]] = {
             ("encoder", "decoder", "num_classes"),
         ),
         "keras_perceiver": Part(_keras_perceiver, (KerasPerceiver,), ("num_classes",)),
+        "slot_autoencoder": Part(_slot_autoencoder, (SlotAutoencoder, SlotAttention), ("slot_attention",)),
     },
     "task": {
         "classification": Part(
             _classification, (Classification,), ("model", "input_name", "num_classes", "class_names")
         ),
+        "object_discovery": Part(_object_discovery, (ObjectDiscovery,), ("model", "max_objects")),
     },
     "optimizer": {name: Part(_optimizer, (_rate, make_optimizer)) for name in ("lamb", "adamw", "adam")},
     "schedule": {
         name: Part(make_schedule, (make_schedule,), ("learning_rate", "num_steps", "steps_per_epoch"))
-        for name in ("constant", "cosine", "flat_cosine", "multistep", "step")
+        for name in ("constant", "cosine", "exponential", "flat_cosine", "multistep", "step")
     },
 }
 

@@ -21,6 +21,7 @@ Section = Mapping[str, Any]
 NOT_NEGATIVE = (
     "max_bad_steps",
     "attention_maps.every",
+    "attention_maps.max_bytes",
     "evaluation.every_epochs",
     "checkpoint.every_epochs",
     "checkpoint.keep_every_epochs",

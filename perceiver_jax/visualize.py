@@ -13,6 +13,7 @@ from absl import flags
 
 from perceiver_jax import command_line
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.figures.attention import COLORMAPS
 
 WORKDIR = flags.DEFINE_string("workdir", "", "run folder; default the newest under runs/")
 flags.DEFINE_alias("logs_dir", "workdir")
@@ -24,8 +25,21 @@ ENHANCED = flags.DEFINE_bool("enhanced_attention", False, "results: also how att
 SERVE = flags.DEFINE_bool("serve", False, "demo: serve the page on this machine; it follows a running training")
 PORT = flags.DEFINE_integer("port", 8000, "demo: of --serve; 0 takes a free one", lower_bound=0, upper_bound=65535)
 
+COLORMAP = flags.DEFINE_string(
+    "colormap", "viridis", "attention: " + "; ".join(f"{name} ({use})" for name, use in COLORMAPS.items())
+)
+ALPHA = flags.DEFINE_float("alpha", 0.7, "attention: opacity of overlays, 0 to 1")
+EVOLUTION = flags.DEFINE_bool("create_evolution", False, "attention: also how maps evolve over epochs")
+STAGE = flags.DEFINE_integer("stage", None, "attention: of this cross-attend, from 1; default all")
+HEAD = flags.DEFINE_integer("head", None, "attention: of this head, from 1; default all, fused")
+FUSION = flags.DEFINE_enum("fusion", "mean", ["mean", "max", "min"], "attention: how heads are fused")
+ROLLOUT = flags.DEFINE_bool("rollout", False, "attention: rolled out through the latents' layers to the input")
+STEP = flags.DEFINE_integer("step", None, "attention: after this step; default all there are")
+EPOCH = flags.DEFINE_float("epoch", None, "attention: after this epoch; default all there are")
+
 SELFTEST = "selftest"
 WHAT: dict[str, str] = {
+    "attention": "perceiver_jax.reports.attention_report",
     "results": "perceiver_jax.reports.dashboard",
     "demo": "perceiver_jax.reports.demo",
     SELFTEST: "perceiver_jax.reports.selftest",

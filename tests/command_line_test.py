@@ -33,6 +33,8 @@ TABLE = [
     (("compare", "a"), "compare needs two runs at least"),
     (("compare", "a", "b"), "a is not a run folder: it has no config.json"),
     (("check_data",), "--config is missing"),
+    (("visualize", "attention", "--workdir=/nowhere"), "is not a run folder"),
+    (("visualize", "attention", "--fusion=median"), "value should be one of <mean|max|min>"),
 ]
 
 

@@ -31,6 +31,7 @@ VARIANTS = {
     "cifar100": ["", "lamb", "tiny"],
     "own_data": ["", "python", "sequences"],
     "imagenet": ["", "io_fourier", "io_learned", "io_conv", "tiny"],
+    "slot_attention": ["", "shapes", "multi_dsprites", "cpu", "tiny"],
 }
 
 

@@ -10,7 +10,10 @@ import sys
 import numpy as np
 import pytest
 
+from perceiver_jax import experiment
+from perceiver_jax.errors import ConfigError
 from perceiver_jax.prediction import Predictor
+from perceiver_jax.reports.exported import write_export
 from tests import untrained
 
 AGAIN = """
@@ -43,6 +46,15 @@ def test_the_code_of_the_card_gives_the_run_s_probabilities_in_a_fresh_process(r
     expected = Predictor.from_run(run)(np.zeros((2, 64, 3), np.float32)).probabilities
     np.testing.assert_allclose(once, expected, atol=1e-5)
     np.testing.assert_allclose(again, expected[[0] * 5], atol=1e-5)
+
+
+def test_what_is_no_classifier_is_refused(tmp_path):
+    run = experiment.load(untrained.write_run(tmp_path / "run", untrained.config("slot_attention", "tiny", {})))
+    with pytest.raises(ConfigError, match="was trained without classes"):
+        Predictor(run)
+    with pytest.raises(ConfigError, match="was trained without classes"):
+        write_export(tmp_path / "export", run)
+    assert not (tmp_path / "export").exists()
 
 
 def test_a_folder_with_other_files_is_left_alone(run_forked, run, tmp_path):

@@ -57,11 +57,6 @@ def convolved(folder):
     return values, lambda source: source.load
 
 
-def keras(folder):
-    values = untrained.config("cifar100", "tiny", {"num_iterations": 1, "num_blocks": 1})
-    return values, lambda source: dataclasses.replace(source, image_size=None).load
-
-
 def series(folder):
     values = untrained.config("timeseries", data__path=str(write_series(folder / "series")), batch_size=4)
     sequences = read_ts(folder / "series" / "Waves_TEST.ts", labelled=False).sequences
@@ -90,7 +85,7 @@ def own_sequences(folder):
     return values, raw
 
 
-FAMILIES = (clouds, images, convolved, keras, series, text, own_sequences)
+FAMILIES = (clouds, images, convolved, series, text, own_sequences)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)

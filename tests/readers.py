@@ -23,12 +23,14 @@ from perceiver_jax.data.modelnet_hdf5 import Clouds, read_hdf5
 from perceiver_jax.data.off import read_off
 from perceiver_jax.files import write_json
 from perceiver_jax.metrics.history import history
+from perceiver_jax.reports import attention_maps
 from perceiver_jax.reports.results import read_results, write_results
 from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.record import run_record
 from perceiver_jax.training.state import init_state, state_maker
 from perceiver_jax.training.writers import Writers
 from tests.data import conftest as sets
+from tests.reports import attention_files
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_POINTS = 6
@@ -220,6 +222,16 @@ def _read_results(folder: Path) -> None:
     assert results is None or isinstance(results, dict)
 
 
+def _write_attention(folder: Path) -> None:
+    attention_files.write_run(folder, "points", steps=(8,))
+
+
+def _read_attention(folder: Path) -> None:
+    steps = attention_maps.steps(folder)
+    assert all(attention_maps.read(folder, step)["cross"].ndim == 5 for step in steps)
+    assert attention_maps.read_examples(folder)["points"].shape[0] == attention_files.EXAMPLES
+
+
 READERS = (
     Reader("HDF5 clouds", sets.write_modelnet, "**/*.h5", _read_hdf5),
     Reader("HDF5 lists", sets.write_modelnet, "**/*.txt", _read_hdf5),
@@ -236,5 +248,6 @@ READERS = (
     Reader("run folder", write_run, "*.json", _read_run),
     Reader("checkpoints", _write_checkpoints, "**/*", _read_checkpoints),
     Reader("metrics.jsonl", _write_metrics, "metrics.jsonl", _read_metrics),
+    Reader("attention maps", _write_attention, "attention/*", _read_attention),
     Reader("results.json", _write_results, "evaluation/test-2/results.json", _read_results),
 )

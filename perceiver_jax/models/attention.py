@@ -20,6 +20,8 @@ PATHS = ("auto", "dense", "fused", "chunked")
 WEIGHTS = "attention_weights"
 """What `sow_weights` calls them."""
 CHUNK_SIZE = 1024
+SHARE_EPSILON = 1e-8
+"""Added to every share of queries that compete, so that one without a key takes the plain mean (Google's code)."""
 CHUNKED_FROM = {"cpu": 1024}  # keys from which chunks pay, by backend; measured on CPU
 CHUNKED_FROM_ELSEWHERE = 16384  # where the scores of a dense path begin to fill an accelerator's memory
 
@@ -49,6 +51,7 @@ def attend(
     value: Float[Array, "batch keys heads value_dim"],
     mask: Bool[Array, "batch keys"] | None = None,
     *,
+    over: str = "keys",
     path: str = "auto",
     chunk_size: int = CHUNK_SIZE,
 ) -> Float[Array, "batch queries heads value_dim"]:
@@ -57,6 +60,8 @@ def attend(
     Args:
         query, key, value: projected inputs, heads apart. The fused path wants dim == value_dim.
         mask: True marks a real key; None means all are.
+        over: what the softmax goes over: "keys", or "queries", which then compete for each key, and each takes the mean
+            of the values by its shares (slot attention; on the dense path, in float32).
         path: "dense" holds all scores; "fused" is jax.nn.dot_product_attention, by cuDNN where it can;
             "chunked" goes over `chunk_size` keys at a time and recomputes scores backward;
             "auto" is what `resolve_path` says.
@@ -65,6 +70,8 @@ def attend(
     Raises:
         ConfigError: an unknown path.
     """
+    if over == "queries":
+        return _competing(query, key, value, mask)
     backend, head_dim = jax.default_backend(), query.shape[-1]
     path = resolve_path(path, backend=backend, dtype=query.dtype, length=key.shape[1], head_dim=head_dim)
     if path == "dense":
@@ -79,14 +86,17 @@ def attention_weights(
     query: Float[Array, "batch queries heads dim"],
     key: Float[Array, "batch keys heads dim"],
     mask: Bool[Array, "batch keys"] | None = None,
+    *,
+    over: str = "keys",
 ) -> Float[Array, "batch heads queries keys"]:
-    """The float32 softmax that `attend` weighs the values with; a row without real keys is all zero."""
+    """The float32 softmax of `attend`; over keys, a row without real keys is all zero, over queries, a masked key."""
     scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
     scores = scores * query.shape[-1] ** -0.5
+    axis = {"keys": -1, "queries": -2}[over]
     if mask is None:
-        return jax.nn.softmax(scores)
+        return jax.nn.softmax(scores, axis)
     mask = mask[:, None, None, :]
-    return jnp.where(mask, jax.nn.softmax(jnp.where(mask, scores, MASKED)), 0)
+    return jnp.where(mask, jax.nn.softmax(jnp.where(mask, scores, MASKED), axis), 0)
 
 
 def sow_weights(module: nn.Module, query: Array, key: Array, mask: Array | None = None) -> None:
@@ -98,6 +108,16 @@ def sow_weights(module: nn.Module, query: Array, key: Array, mask: Array | None 
 def _dense(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
     weights = attention_weights(query, key, mask).astype(value.dtype)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
+
+
+def _competing(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
+    """Means of the values, weighted by each query's share of each key (Locatello et al. 2020, algorithm 1)."""
+    shares = attention_weights(query, key, mask, over="queries") + SHARE_EPSILON
+    if mask is not None:
+        shares = jnp.where(mask[:, None, None, :], shares, 0)
+    total = shares.sum(-1, keepdims=True)
+    weights = jnp.where(total > 0, shares / jnp.where(total > 0, total, 1), 0)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, value.astype(jnp.float32)).astype(value.dtype)
 
 
 def _fused(query: Array, key: Array, value: Array, mask: Array | None, implementation: str) -> Array:

@@ -33,6 +33,7 @@ class AttentionMaps(NamedTuple):
     latent_stage: np.ndarray
 
 
+Batch = Array | np.ndarray
 Maps = Callable[..., AttentionMaps]
 """(variables, inputs, mask or None) -> the maps of a batch, in evaluation."""
 
@@ -51,7 +52,7 @@ def attention_maps(model: Any) -> Maps | None:
         return None
     compiled = jax.jit(_run, static_argnums=(0, 1))
 
-    def maps(variables: dict[str, Any], inputs: Array, mask: Array | None = None) -> AttentionMaps:
+    def maps(variables: dict[str, Any], inputs: Batch, mask: Batch | None = None) -> AttentionMaps:
         def run(part: Callable, index: int, *arrays: Any) -> tuple[Any, Array | None]:
             return compiled(_Part(parts, part.__name__), index, variables, *arrays)
 
@@ -60,7 +61,7 @@ def attention_maps(model: Any) -> Maps | None:
     return maps
 
 
-def _maps(parts: Any, run: Callable, inputs: Array, mask: Array | None) -> AttentionMaps:
+def _maps(parts: Any, run: Callable, inputs: Batch, mask: Batch | None) -> AttentionMaps:
     (latents, projected), _ = run(parts.begin, 0, inputs)
     cross, layers, stages = [], [], []
     for stage, (index, blocks) in enumerate(parts.stages()):

@@ -9,6 +9,9 @@ import numpy as np
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.files import read_arrays, read_json
 
+NUM_AXES = {"cross": 5, "latent": 5, "latent_stage": 1, "probabilities": 2, "id": 1}
+KINDS = ("image", "points", "sequence", "text")
+
 
 def read_about(run: Path) -> dict[str, Any]:
     """Kind of the examples, layout of the inputs, axes, class names, and `steps`: step (8 digits) -> epoch.
@@ -16,13 +19,37 @@ def read_about(run: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the run has no maps; the line says which setting records them.
     """
+    file = run / "attention" / "about.json"
     try:
-        return read_json(run / "attention" / "about.json")
+        content = read_json(file)
     except FileNotFoundError:
         raise ConfigError(
             f"{run} has no attention maps: its model does not attend, they were too large, it was too short a while in "
             "training, or config.attention_maps.every was 0. Train with config.attention_maps.every=10, the default."
         ) from None
+    wrong = [name for name, good in _rules(content).items() if not good]
+    if wrong:
+        raise ConfigError(f"{file}: {', '.join(wrong)} not as written. Restore it from a copy.")
+    return content
+
+
+def _rules(content: dict[str, Any]) -> dict[str, bool]:
+    """What `training.capture` writes -> whether it is there."""
+    steps, grid, names = (content.get(name) for name in ("steps", "grid", "class_names"))
+    return {
+        "kind": content.get("kind") in KINDS,
+        "array": isinstance(content.get("array"), str),
+        "grid": "grid" in content and (grid is None or _whole(grid) and len(grid) == 2),
+        "patch": isinstance(content.get("patch"), int) and content["patch"] > 0,
+        "permutation": "permutation" in content and _whole(content["permutation"] or []),
+        "class_names": isinstance(names, list) and all(isinstance(name, str) for name in names),
+        "steps": isinstance(steps, dict)
+        and all(step.isdecimal() and isinstance(epoch, int | float) for step, epoch in steps.items()),
+    }
+
+
+def _whole(numbers: Any) -> bool:
+    return isinstance(numbers, list) and all(isinstance(number, int) and 0 <= number < 2**31 for number in numbers)
 
 
 def steps(run: Path) -> list[int]:
@@ -40,11 +67,20 @@ def read(run: Path, step: int) -> dict[str, np.ndarray]:
     if f"{step:08d}" not in known:
         listed = ", ".join(f"{int(other)} (epoch {epoch:g})" for other, epoch in sorted(known.items()))
         raise ConfigError(f"{run} has no attention maps of step {step}: there are {listed or 'none yet'}.")
-    arrays = read_arrays(run / "attention" / f"{step:08d}.npz")
+    file = run / "attention" / f"{step:08d}.npz"
+    arrays = read_arrays(file)
+    _check(file, {name: arrays[name].ndim for name in arrays}, NUM_AXES)
     return {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in arrays.items()}
 
 
 def read_examples(run: Path) -> dict[str, np.ndarray]:
     """The examples as the source gave them, with `id`, and `object` where it is known where the object is."""
-    read_about(run)
-    return read_arrays(run / "attention" / "examples.npz")
+    file, about = run / "attention" / "examples.npz", read_about(run)
+    arrays = read_arrays(file)
+    _check(file, dict.fromkeys(arrays, 0), {about["array"]: 0, "id": 0})
+    return arrays
+
+
+def _check(file: Path, found: dict[str, int], expected: dict[str, int]) -> None:
+    if wrong := [name for name, value in expected.items() if found.get(name) != value]:
+        raise ConfigError(f"{file}: {', '.join(wrong)} not as written. Restore it from a copy.")

@@ -46,9 +46,13 @@ def write_export(folder: Path, run: Any) -> float:
         float: the largest difference between the probabilities of the run and those of the files read back.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: it cannot be written, or the run is no classifier.
         RuntimeError: the files do not compute what the run does; nothing is written.
     """
+    if not run.spec.class_names:
+        raise ConfigError(
+            f"{run.workdir} was trained without classes: expected a classifier, nothing else is exported."
+        )
     arrays = {name: array for name, array in run.spec.arrays.items() if name != "label"}
     about = {"format": "jax", "run": run.workdir.name, "step": str(run.step)}
     results = [found for split in ("validation", "test") if (found := read_results(run.workdir, split, run.step))]

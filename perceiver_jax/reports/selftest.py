@@ -4,6 +4,7 @@
 A new kind is a line of `KINDS`.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from perceiver_jax.data.drawings import Drawings
 from perceiver_jax.data.patterns import Patterns
 from perceiver_jax.data.solids import Solids
 from perceiver_jax.data.source import Source
-from perceiver_jax.figures import canvas, confidence, confusion, dashboard
+from perceiver_jax.figures import attention, canvas, confidence, confusion, dashboard
+from perceiver_jax.figures import curves as comparison
 from perceiver_jax.files import write_all
 from perceiver_jax.metrics.calibration import calibration_bins, calibration_errors
-from perceiver_jax.reports import examples
+from perceiver_jax.reports import attention_examples, attention_report, examples
 from perceiver_jax.reports.curves import Curve, Curves
 from perceiver_jax.reports.dashboard import contents
 
@@ -83,6 +85,52 @@ def _dashboard() -> Any:
     return dashboard.draw(contents(curves, "procedural curves", [10, 20]))
 
 
+def _curves() -> Any:
+    random, epochs = np.random.default_rng(0), np.arange(1, 41)
+
+    def curve(rate: float) -> comparison.Curve:
+        mean = np.exp(-rate * epochs) * 2 + 0.02 + random.normal(0, 0.003, len(epochs))
+        return comparison.Curve(epochs, mean, 0.1 * mean)
+
+    loss = [curve(0.04 * (k + 1)) for k in range(len(NAMES))]
+    accuracy = [comparison.Curve(epochs, 1 - np.minimum(part.mean / 2.2, 0.9), part.spread / 4) for part in loss]
+    return comparison.figure({"loss": loss, "accuracy": accuracy}, NAMES, "epoch")
+
+
+def _attention(source: Source, kind: str, grid: tuple[int, int] | None = None) -> Any:
+    """The six panels for one example."""
+    arrays, about, inputs = _example(source, kind, grid, np.arange(3, 4))
+    return attention_report.of_input(_maps(1, inputs, 1.5), about, arrays, "procedural")
+
+
+def _evolution() -> Any:
+    """Maps of three drawings that sharpen over epochs."""
+    arrays, about, inputs = _example(Drawings(), "image", (8, 8), np.arange(3))
+    shown, choice = attention_examples.of(about, arrays), attention_report.Choice(None, None, "mean", False)
+    epochs = (1.0, 10.0, 20.0, 40.0)
+    steps = [attention_report.prepared(_maps(3, inputs, epoch / 20), epoch, choice, shown) for epoch in epochs]
+    maps, statistics = ({one.epoch: getattr(one, name) for one in steps} for name in ("maps", "statistics"))
+    look, titles = attention.Look("viridis", 0.7, 4.0), list(about["class_names"][:3])
+    return attention.evolution(shown.view, maps, statistics, titles, heading="procedural maps", look=look)
+
+
+def _example(source: Source, kind: str, grid: tuple[int, int] | None, ids: np.ndarray) -> tuple[dict, dict, int]:
+    """Arrays and facts of examples as RUN/attention/ has them, and the number of inputs."""
+    batch = source.load("train", ids, None)
+    name = next(name for name in batch if name not in ("label", "mask"))
+    patch = batch[name].shape[1] // grid[0] if grid else 1
+    about = {"kind": kind, "array": name, "grid": grid, "patch": patch, "permutation": None}
+    about["class_names"] = list(source.spec.class_names)
+    return batch, about, math.prod(grid) if grid else batch[name].shape[1]
+
+
+def _maps(count: int, inputs: int, rise: float) -> dict[str, np.ndarray]:
+    """Two stages, two heads, four latents; the higher `rise`, the fewer inputs get most."""
+    random = np.random.default_rng(0)
+    cross = np.exp(rise * random.normal(size=(count, 2, 2, 4, inputs)))
+    return {"cross": cross / cross.sum(-1, keepdims=True), "probabilities": np.tile([[0.2, 0.7, 0.1]], (count, 1))}
+
+
 KINDS: dict[str, Callable[[], Any]] = {
     "samples_clouds": lambda: _samples(Solids(num_points=512)),
     "samples_images": lambda: _samples(Drawings(size=32)),
@@ -91,6 +139,12 @@ KINDS: dict[str, Callable[[], Any]] = {
     "confusion_matrix": _confusion_matrix,
     "confidence_histogram": lambda: confidence.histogram(*_outcomes()),
     "confidence_analysis": _confidence_analysis,
+    "comparison": _curves,
     "dashboard": _dashboard,
+    "attention_image": lambda: _attention(Drawings(), "image", (8, 8)),
+    "attention_cloud": lambda: _attention(Solids(num_points=256), "points"),
+    "attention_sequence": lambda: _attention(Patterns(num_channels=3), "sequence"),
+    "attention_text": lambda: _attention(Babble(), "text"),
+    "attention_evolution": _evolution,
 }
 """Name of the file -> what draws its matplotlib figure."""

@@ -20,8 +20,8 @@ from jax.sharding import Mesh
 from perceiver_jax.data.source import Pictured, Source
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.figures.clouds import heat_colors
-from perceiver_jax.files import read_json, write_arrays, write_json
-from perceiver_jax.tasks.base import Task, Variables
+from perceiver_jax.files import read_arrays, read_json, write_arrays, write_json
+from perceiver_jax.tasks.base import Task, Variables, zeros_batch
 from perceiver_jax.training import disk
 from perceiver_jax.training.cadence import every
 from perceiver_jax.training.sharding import replicated
@@ -117,8 +117,8 @@ class Capture:
             except OSError as error:
                 raise disk.explain(error, self.folder, f"keeping the attention maps of step {done}") or error from error
         self.kept.add(done)
-        if self.about["kind"] == "points":
-            points = np.asarray(self.batch[self.about["array"]])[..., :3]
+        if "points" in self.batch:
+            points = np.asarray(self.batch["points"])[..., :3]
             heat = heat_colors(half["cross"].astype(np.float32).mean((1, 2, 3)))
             writers.point_clouds(done, {"attention": points}, {"attention": heat})
 
@@ -126,19 +126,19 @@ class Capture:
         self.folder.mkdir(exist_ok=True)
         about_file, examples = self.folder / "about.json", self.folder / "examples.npz"
         if not about_file.exists() or not examples.exists():
-            write_arrays(examples, {name: np.asarray(array) for name, array in self.batch.items()} | self.more)
-            write_json(about_file, self.about | {"steps": {}})
+            shown = {name: array for name, array in self.pictured.items() if name == "object"}
+            write_arrays(examples, {name: np.asarray(array) for name, array in self.batch.items()} | shown)
+            described = about(self.source.spec, self.batch, arrays["cross"].shape[-1], self.pictured.get("pixel_order"))
+            write_json(about_file, described | {"split": self._split(), "steps": {}})
         write_arrays(self.folder / f"{done:08d}.npz", arrays)
-        about = read_json(about_file)
-        about["steps"][f"{done:08d}"] = round(done / self.steps_per_epoch, 4)
-        write_json(about_file, about)
+        content = read_json(about_file)
+        content["steps"][f"{done:08d}"] = round(done / self.steps_per_epoch, 4)
+        write_json(about_file, content)
 
     def _choose(self, variables: Variables) -> None:
         """Loads the examples, and gives up, once, if their maps are too large."""
-        split = "validation" if "validation" in self.source.splits else "train"
-        ids = chosen_ids(self.source.labels(split), self.settings.num_examples)
-        batch = self.source.load(split, ids, None) | {"id": ids.astype(np.int32)}
-        if (size := self._size(variables, batch)) > self.settings.max_bytes:
+        split, ids = self._split(), self._ids()
+        if (size := self._size(variables, len(ids))) > self.settings.max_bytes:
             self.say(
                 f"attention maps are not kept: {size / 2**20:,.0f} MiB at a time for {len(ids)} examples, more than "
                 f"config.attention_maps.max_bytes={self.settings.max_bytes:,}; fewer examples "
@@ -146,15 +146,22 @@ class Capture:
             )
             self.maps = None
             return
+        batch = self.source.load(split, ids, None) | {"id": ids.astype(np.int32)}
         self.batch = {name: jax.device_put(array, replicated(self.mesh)) for name, array in batch.items()}
-        more = self.source.pictured(split, ids) if isinstance(self.source, Pictured) else {}
-        self.more = {name: array for name, array in more.items() if name == "object"}
-        self.about = about(self.source.spec, batch, self._inputs, more.get("pixel_order")) | {"split": split}
+        self.pictured = self.source.pictured(split, ids) if isinstance(self.source, Pictured) else {}
 
-    def _size(self, variables: Variables, batch: dict[str, np.ndarray]) -> int:
-        """Bytes of what would be written; computes nothing."""
-        shapes = jax.eval_shape(self.maps, variables, batch)
-        self._inputs = shapes["cross"].shape[-1]
+    def _split(self) -> str:
+        return "validation" if "validation" in self.source.splits else "train"
+
+    def _ids(self) -> np.ndarray:
+        """The examples that the run began with, whatever the settings are now."""
+        if self.kept:
+            return read_arrays(self.folder / "examples.npz")["id"]
+        return chosen_ids(self.source.labels(self._split()), self.settings.num_examples)
+
+    def _size(self, variables: Variables, number: int) -> int:
+        """Bytes of what would be written of the longest examples; computes nothing."""
+        shapes = jax.eval_shape(lambda v: self.maps(v, zeros_batch(self.source.spec, number)), variables)
         return sum(2 * math.prod(array.shape) for array in shapes.values())
 
 
@@ -169,7 +176,7 @@ def chosen_ids(labels: np.ndarray, number: int) -> np.ndarray:
     return rounds[:number]
 
 
-def about(spec: Spec, batch: dict[str, np.ndarray], num_inputs: int, pixel_order: np.ndarray | None) -> dict[str, Any]:
+def about(spec: Spec, batch: dict[str, Any], num_inputs: int, pixel_order: np.ndarray | None) -> dict[str, Any]:
     """What a reader needs to know of the examples: their kind and how the inputs lie in a picture."""
     name = next(name for name in spec.arrays if name not in ("label", "mask"))
     kind = KINDS.get(name) or ("image" if batch[name].ndim == 4 and "mask" not in batch else "sequence")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PERCENT = ("accuracy",)
-SHOWN = ("loss", "accuracy", "top5_accuracy", "learning_rate", "examples_per_second")
+SHOWN = ("loss", "accuracy", "top5_accuracy", "fg_ari", "ari", "mbo", "learning_rate", "examples_per_second")
 
 
 class Console:

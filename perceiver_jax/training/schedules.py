@@ -18,7 +18,7 @@ from perceiver_jax.errors import ConfigError
 
 Number = int | float
 Schedule = Callable[[int | np.ndarray | jax.Array], jax.Array]
-NAMES = ("constant", "cosine", "flat_cosine", "multistep", "step")
+NAMES = ("constant", "cosine", "exponential", "flat_cosine", "multistep", "step")
 
 
 def make_schedule(
@@ -32,6 +32,7 @@ def make_schedule(
     milestones: Sequence[Number] = (),
     gamma: Number = 0.1,
     step_epochs: Number | None = None,
+    decay_steps: int | None = None,
     flat_epochs: Number | None = None,
     t_max_epochs: Number | None = None,
     eta_min: Number = 0.0,
@@ -41,7 +42,9 @@ def make_schedule(
     Args:
         name: `constant`; `multistep`: times `gamma` at each of `milestones`; `step`: times `gamma` every
             `step_epochs`; `cosine`: half a cosine wave down from where the warm-up ends; `flat_cosine`: the
-            same, starting at `flat_epochs` (Perceiver IO on ImageNet: flat for 55 epochs, cosine over 55).
+            same, starting at `flat_epochs` (Perceiver IO on ImageNet: flat for 55 epochs, cosine over 55);
+            `exponential`: times `gamma` over every `decay_steps`, a little at each step, also during the warm-up (Slot
+            Attention: 0.5 over 100,000).
         learning_rate: the highest rate.
         num_steps: of the run.
         steps_per_epoch: converts epochs into steps.
@@ -49,8 +52,9 @@ def make_schedule(
             (s + 1) / W, so that no step has rate zero and step W - 1 has the full rate.
         warmup_steps: the same in steps, instead.
         milestones: epochs, rising, counted from the start of the run, the warm-up included.
-        gamma: factor of `multistep` and `step`.
+        gamma: factor of `multistep`, `step` and `exponential`.
         step_epochs: epochs between two drops of `step`.
+        decay_steps: steps over which `exponential` falls by `gamma`.
         flat_epochs: epoch at which `flat_cosine` begins to fall.
         t_max_epochs: length of the cosine; the rate stays at `eta_min` after it. None is the rest of the run.
         eta_min: rate at the end of the cosine.
@@ -71,6 +75,8 @@ def make_schedule(
     elif name == "multistep":
         rates = [learning_rate * gamma**k for k in range(len(milestones) + 1)]
         schedule = _piecewise([to_step(epoch) for epoch in milestones], rates)
+    elif name == "exponential":
+        schedule = _exponential(learning_rate, gamma, decay_steps)
     elif name == "step":
         count = math.ceil(num_steps / (step_epochs * steps_per_epoch))
         rates = [learning_rate * gamma**k for k in range(count + 1)]
@@ -88,6 +94,13 @@ def _piecewise(boundaries: list[int], rates: list[Number]) -> Schedule:
 
     def rate(step):
         return jnp.asarray(rates)[jnp.searchsorted(jnp.asarray(boundaries), step, side="right")]
+
+    return rate
+
+
+def _exponential(high: Number, gamma: Number, decay_steps: int) -> Schedule:
+    def rate(step):
+        return jnp.float32(high) * jnp.float32(gamma) ** (jnp.asarray(step, jnp.float32) / decay_steps)
 
     return rate
 
@@ -128,6 +141,10 @@ def _check(given: dict) -> None:
             "at least one epoch > 0, in rising order",
         ),
         "step_epochs": (name != "step" or (given["step_epochs"] or 0) > 0, "> 0 for the step schedule"),
+        "decay_steps": (
+            name != "exponential" or (given["decay_steps"] or 0) > 0,
+            "> 0 for the exponential schedule",
+        ),
         "flat_epochs": (
             name != "flat_cosine" or (flat is not None and 0 <= flat < flat_limit),
             "an epoch within the run for flat_cosine",

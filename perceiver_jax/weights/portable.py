@@ -27,7 +27,7 @@ Predict = Callable[[Any, dict[str, Any]], dict[str, jax.Array]]
 def flat(variables: Any) -> Weights:
     """Path -> array of every variable, `params/...` and other collections, on the host."""
     leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(variables))
-    return {parameter_paths.join(path): np.ascontiguousarray(leaf) for path, leaf in leaves}
+    return {parameter_paths.join(path): np.asarray(leaf, order="C") for path, leaf in leaves}
 
 
 def nested(weights: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tests.readers import FLAGS
 pytestmark = pytest.mark.faults
 
 RUN = (*FLAGS, "--config.model.latent_dim=128", "--config.model.num_self_attends_per_block=2")  # a state of 2.9 MB
-RUN += ("--config.num_steps=16", "--config.log_every_steps=2", "--config.evaluation.every_epochs=0.5")
+RUN += ("--config.num_steps=48", "--config.log_every_steps=2", "--config.evaluation.every_epochs=0.5")
 RUN += ("--config.checkpoint.every_epochs=0.25",)  # 2 steps
 
 
@@ -79,7 +79,7 @@ def test_a_disk_that_fills_up_ends_the_run_and_room_lets_it_go_on(disk, start_mo
     run = disk / "run"
     process = start_module("main", *RUN, f"--workdir={run}")
     for line in process.stdout:
-        if re.match(r"step +6/16 .*train", line):  # step 2 is promised, since the save of step 4 waits for that
+        if re.match(r"step +6/48 .*train", line):  # step 2 is promised, since the save of step 4 waits for that
             ballast = fill(disk, leave=1 << 20)
             break
     stdout, stderr = process.communicate(timeout=300)
@@ -92,15 +92,15 @@ def test_a_disk_that_fills_up_ends_the_run_and_room_lets_it_go_on(disk, start_mo
     again = run_module("main", *RUN, f"--workdir={run}", timeout=300)
     assert again.rc == 0, again
     assert re.search(r"removing \S*6.orbax-checkpoint-tmp-9: its save was never finished", again.stderr)
-    assert f"resuming at step {last} of 16" in again.stdout  # verified by its hashes
-    assert not list((run / "checkpoints").glob("*tmp*")) and promised(run)[-1] == 16
+    assert f"resuming at step {last} of 48" in again.stdout  # verified by its hashes
+    assert not list((run / "checkpoints").glob("*tmp*")) and promised(run)[-1] == 48
 
     remount(disk, "ro")  # a finished run on a disk that cannot be written any more
     result = run_module("main", *RUN, f"--workdir={run}", timeout=300)
     remount(disk, "rw")
     assert result.rc == 78 and "Traceback" not in result.stderr
     assert re.search(
-        rf"error: {run}\S*: cannot be written .* \(Read-only file system\). Step 16 is saved", result.stderr
+        rf"error: {run}\S*: cannot be written .* \(Read-only file system\). Step 48 is saved", result.stderr
     )
 
 

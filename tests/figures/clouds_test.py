@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contact sheet: size, what is where, which way is up."""
 
+import matplotlib
 import numpy as np
 import pytest
 
-from perceiver_jax.figures.clouds import contact_sheet
+from perceiver_jax.figures.clouds import contact_sheet, heat_colors
 
 
 def ink(image):
@@ -40,3 +41,10 @@ def test_flat_and_single_point_clouds_are_drawn():
 def test_a_title_for_each_cloud():
     with pytest.raises(ValueError, match="2 clouds, 1 titles"):
         contact_sheet(np.zeros((2, 3, 3), np.float32), ["one"])
+
+
+def test_heat_is_viridis_from_nothing_to_the_largest_of_a_cloud():
+    values = np.linspace(0, [[1.0], [3.0]], 40, axis=1)[..., 0]
+    expected = np.round(255 * matplotlib.colormaps["viridis"](np.linspace(0, 1, 40))[:, :3])
+    for colors in heat_colors(values):
+        assert np.abs(colors - expected).max() < 8

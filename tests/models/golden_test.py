@@ -8,11 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from perceiver_jax.models.broadcast_decoders import ConvolutionDecoder
 from perceiver_jax.models.decoders import PerceiverIO, QueryDecoder
 from perceiver_jax.models.image_adapters import ConvolutionAdapter, ImageAdapter
 from perceiver_jax.models.keras_perceiver import KerasPerceiver
 from perceiver_jax.models.perceiver import PerceiverEncoder
 from perceiver_jax.models.positions import FourierPositions, LearnedPositions
+from perceiver_jax.models.slot_attention import SlotAttention
+from perceiver_jax.models.slot_autoencoder import ConvolutionEncoder, SlotAutoencoder
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 SCOPE = "params/perceiver_encoder/~/"
@@ -213,3 +216,76 @@ def test_keras_perceiver_equals_keras():
     patches = golden["input"].reshape(2, 4, 4, 2, 2, 3)
     images = patches.transpose(0, 1, 3, 2, 4, 5).reshape(2, 8, 8, 3)
     assert_equal_output(model, from_keras(golden), golden, jnp.asarray(images))
+
+
+def google_layers(golden):
+    """`layer(index)`: the arrays of the layer whose first array has this index, under our names."""
+    names = sorted(name for name in golden.files if name.startswith("weights/"))
+    ours = {"gamma:0": "scale", "beta:0": "bias", "kernel:0": "kernel", "bias:0": "bias"}
+
+    def layer(index):
+        scope = names[index].split("/")[2:-1]
+        own = [name for name in names[index : index + 2] if name.split("/")[2:-1] == scope]
+        return {ours[name.rpartition("/")[2]]: golden[name] for name in own if name.rpartition("/")[2] in ours}
+
+    return names, layer
+
+
+def slot_attention_from_google(golden, first):
+    """Parameters of `SlotAttention` from 18 arrays, the first of which is the mean of the first slots."""
+    names, layer = google_layers(golden)
+    kernel, recurrent, bias = (golden[names[first + i]] for i in (11, 12, 13))
+    return {
+        "first": {"mean": golden[names[first]], "log_deviation": golden[names[first + 1]]},
+        "input_norm": layer(first + 2),
+        "key": {"kernel": golden[names[first + 9]]},
+        "value": {"kernel": golden[names[first + 10]]},
+        "update": {
+            "norm": layer(first + 4),
+            "query": {"kernel": golden[names[first + 8]]},
+            "gru": {
+                "inputs": {"kernel": kernel, "bias": bias[0]},
+                "state": {"kernel": recurrent, "bias": bias[1]},
+            },
+            "mlp_norm": layer(first + 6),
+            "mlp_hidden": layer(first + 14),
+            "mlp_out": layer(first + 16),
+        },
+    }
+
+
+def close(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * np.abs(theirs).max())
+
+
+def test_slot_attention_equals_google():
+    golden = np.load(GOLDEN / "slot_attention.npz")
+    module = SlotAttention(num_slots=4, slot_dim=16, mlp_dim=32)
+    params = slot_attention_from_google(golden, 0)
+    inputs, noise = jnp.asarray(golden["input"]), jnp.asarray(golden["noise"])
+    expected = jax.eval_shape(lambda: module.init(jax.random.key(0), inputs, noise=noise))["params"]
+    assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, expected)
+    slots, _ = module.apply({"params": params}, inputs, noise=noise)
+    close(slots, golden["output_slots"])
+
+
+def test_the_slot_autoencoder_equals_google():
+    golden = np.load(GOLDEN / "slot_autoencoder_64.npz")
+    _, layer = google_layers(golden)
+    model = SlotAutoencoder(ConvolutionEncoder(), SlotAttention(), ConvolutionDecoder(64, (2, 2, 2, 1)))
+    params = {
+        "encoder": {f"layer_{i}": layer(2 * i) for i in range(4)},
+        "decoder": {f"layer_{i}": layer(8 + 2 * i) for i in range(4)}
+        | {"out": layer(16), "positions": {"project": layer(20)}},
+        "positions": {"project": layer(18)},
+        "norm": layer(22),
+        "mlp_hidden": layer(24),
+        "mlp_out": layer(26),
+        "slot_attention": slot_attention_from_google(golden, 28),
+    }
+    images = jnp.asarray((golden["input"] + 1) * np.float32(127.5))
+    out = model.apply({"params": params}, images, noise=jnp.asarray(golden["noise"]))
+    close(out.slots, golden["output_slots"])
+    close(out.recons, golden["output_recons"])
+    close(out.masks, golden["output_masks"])
+    close(out.image, golden["output_recon"])

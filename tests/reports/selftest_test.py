@@ -8,10 +8,9 @@ from perceiver_jax.reports import selftest
 
 
 def test_the_command_draws_every_kind_without_a_run(run_forked, tmp_path):
-    result = run_forked("visualize", "selftest", f"--workdir={tmp_path}", "--format=png,svg")
+    result = run_forked("visualize", "selftest", f"--workdir={tmp_path}", "--format=png")
     assert result.rc == 0, result.stderr
-    files = {f"{name}.{kind}" for name in selftest.KINDS for kind in ("png", "svg")}
-    assert {file.name for file in (tmp_path / "figures").iterdir()} == files
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == {f"{name}.png" for name in selftest.KINDS}
     for name in selftest.KINDS:
         picture = np.asarray(Image.open(tmp_path / "figures" / f"{name}.png").convert("L"))
         assert picture.min() < 100 and picture.max() == 255 and min(picture.shape) > 200, name

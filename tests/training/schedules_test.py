@@ -12,13 +12,17 @@ from perceiver_jax.training.schedules import make_schedule
 RATE, STEPS, PER_EPOCH = 4e-3, 120, 10
 
 
-def reference(step, *, name, warmup=0, milestones=(), gamma=0.1, step_epochs=1, flat=0, t_max=None, eta_min=0.0):
+def reference(
+    step, *, name, warmup=0, milestones=(), gamma=0.1, step_epochs=1, flat=0, t_max=None, eta_min=0.0, decay=1
+):
     """The rate of one step in plain Python."""
     factor = min(1.0, (step + 1) / warmup) if warmup else 1.0
     if name == "constant":
         return factor * RATE
     if name == "multistep":
         return factor * RATE * gamma ** sum(step >= round(m * PER_EPOCH) for m in milestones)
+    if name == "exponential":
+        return factor * RATE * gamma ** (step / decay)
     if name == "step":
         return factor * RATE * gamma ** math.floor(step / (step_epochs * PER_EPOCH))
     start = max(warmup, round(flat * PER_EPOCH))
@@ -37,6 +41,10 @@ CASES = [
     ),
     ({"name": "step", "step_epochs": 3, "gamma": 0.3}, {"step_epochs": 3, "gamma": 0.3}),
     ({"name": "step", "step_epochs": 2.5}, {"step_epochs": 2.5}),
+    (
+        {"name": "exponential", "gamma": 0.5, "decay_steps": 40, "warmup_steps": 7},
+        {"gamma": 0.5, "decay": 40, "warmup": 7},
+    ),
     ({"name": "cosine"}, {}),
     ({"name": "cosine", "eta_min": 1e-4, "t_max_epochs": 5}, {"eta_min": 1e-4, "t_max": 5}),
     ({"name": "cosine", "warmup_epochs": 1.5}, {"warmup": 15}),

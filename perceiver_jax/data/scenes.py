@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Procedural scenes of several objects with their true masks and attributes; example i follows from set_seed and i.
+
+`Shapes`: discs, squares and triangles on black. `Sprites`: squares, ellipses and hearts with turns, as the published
+Multi-dSprites (https://github.com/google-deepmind/multi_object_datasets), whose outlines are drawn here anew. Later
+objects hide earlier ones. An object is drawn into the square around it alone, for a whole batch at once.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from perceiver_jax.data import randomness
+from perceiver_jax.data.spec import ArraySpec, Spec
+from perceiver_jax.errors import ConfigError
+
+ATTRIBUTES = ("present", "shape", "x", "y", "size", "angle", "red", "green", "blue", "visible")
+"""Columns of the array `attributes`: shape is an index into the source's `shapes`, x, y and size are shares of the
+image (size: of the circle around the object, its radius), angle in radians, colours from 0 to 1, visible the share of
+the object's pixels that nothing hides."""
+
+
+def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Two discs, and below their middles the right angle whose sides touch them."""
+    side, down = np.abs(1.1 * x), 1.1 * y + 0.25
+    discs = np.hypot(side - 0.45, down + 0.1) - 0.5
+    outer, inner = side + down - 0.35 - math.sqrt(0.5), side - down - 0.55
+    return np.minimum(discs, np.maximum(np.maximum(outer, inner) / math.sqrt(2), -down - 0.1))
+
+
+OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    # negative inside, about the distance to the edge outside; within a circle of radius 1; x to the right, y down
+    "circle": lambda x, y: np.hypot(x, y) - 1,
+    "square": lambda x, y: np.maximum(np.abs(x), np.abs(y)) - math.sqrt(0.5),
+    "triangle": lambda x, y: np.maximum(np.abs(x) * math.sqrt(0.75) - y / 2, y) - 0.5,
+    "ellipse": lambda x, y: (np.hypot(x, 2 * y) - 1) / 2,
+    "heart": _heart,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """What the procedural scenes share: `image` uint8 RGB, `objects` (0 background, 1 .. the objects), `attributes`.
+
+    Attributes:
+        size: height and width in pixels.
+        min_objects, max_objects: how many an image has, each number as often.
+        num_train, num_validation, num_test: sizes of the splits; nothing is stored.
+        min_radius, max_radius: of the circle around an object, as shares of the image.
+        set_seed: of the set.
+        seed: not used; a scene is never augmented.
+
+    Raises:
+        ConfigError: a size or range is impossible.
+    """
+
+    size: int = 64
+    min_objects: int = 2
+    max_objects: int = 6
+    num_train: int = 50_000
+    num_validation: int = 512
+    num_test: int = 1_000
+    min_radius: float = 0.1
+    max_radius: float = 0.18
+    set_seed: int = 0
+    seed: int = 0
+
+    shapes = ("circle", "square", "triangle")
+    turned = False
+
+    def __post_init__(self):
+        problems = [
+            f"{name}={getattr(self, name)}: expected at least {least}."
+            for name, least in {"size": 8, "min_objects": 0, "num_train": 1, "num_validation": 1, "num_test": 1}.items()
+            if getattr(self, name) < least
+        ]
+        if not max(self.min_objects, 1) <= self.max_objects <= 254:
+            problems.append(
+                f"max_objects={self.max_objects}: expected min_objects={self.min_objects} or more, up to 254."
+            )
+        if not 0 < self.min_radius <= self.max_radius <= 0.5:
+            problems.append(
+                f"min_radius={self.min_radius}, max_radius={self.max_radius}: expected 0 < min_radius <= max_radius <= "
+                "0.5."
+            )
+        if problems:
+            raise ConfigError(" ".join(problems))
+
+    @property
+    def spec(self) -> Spec:
+        arrays = {
+            "image": ArraySpec((self.size, self.size, 3), "uint8"),
+            "objects": ArraySpec((self.size, self.size), "uint8"),
+            "attributes": ArraySpec((self.max_objects, len(ATTRIBUTES)), "float32"),
+        }
+        return Spec(arrays)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("train", "validation", "test")
+
+    def num_examples(self, split: str) -> int:
+        return {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}[split]
+
+    def labels(self, split: str) -> np.ndarray:
+        """How many objects each image has."""
+        return self._counts(self._key(split, np.arange(self.num_examples(split)), "count"))
+
+    def load(self, split: str, ids: np.ndarray, epoch: int | None) -> dict[str, np.ndarray]:
+        ids = np.asarray(ids)
+
+        def key(stream: str) -> np.ndarray:
+            return self._key(split, ids, stream)
+
+        attributes = self._attributes(key)
+        image, objects = self._background(key), np.zeros((len(ids), self.size, self.size), np.uint8)
+        pixels = [self._draw(image, objects, attributes[:, i], i + 1) for i in range(self.max_objects)]
+        counts = np.stack([np.bincount(row.ravel(), minlength=self.max_objects + 1)[1:] for row in objects])
+        attributes[..., -1] = counts / np.maximum(np.stack(pixels, 1), 1)
+        return {"image": image, "objects": objects, "attributes": attributes}
+
+    def _key(self, split: str, ids: np.ndarray, stream: str) -> np.ndarray:
+        return randomness.keys(self.set_seed, f"{type(self).__name__} {split} {stream}", ids)
+
+    def _counts(self, key: np.ndarray) -> np.ndarray:
+        span = self.max_objects - self.min_objects + 1
+        return (self.min_objects + np.floor(randomness.uniform(key, ()) * span)).astype(np.int32)
+
+    def _attributes(self, key: Callable[[str], np.ndarray]) -> np.ndarray:
+        """(batch, max_objects, attributes); rows beyond an image's objects are zero."""
+        numbers = randomness.uniform(key("attributes"), (self.max_objects, 5))
+        present = np.arange(self.max_objects) < self._counts(key("count"))[:, None]
+        radius = self.min_radius + (self.max_radius - self.min_radius) * numbers[..., 3]
+        place = radius[..., None] + (1 - 2 * radius[..., None]) * numbers[..., 1:3]  # the whole object in the image
+        angle = 2 * np.pi * numbers[..., 4] * self.turned
+        shape = np.floor(numbers[..., 0] * len(self.shapes))
+        rows = [present, shape, place[..., 0], place[..., 1], radius, angle]
+        attributes = np.concatenate(
+            [np.stack(rows, -1), self._colours(key("colour")), present[..., None]], -1, dtype=np.float32
+        )
+        return attributes * present[..., None]
+
+    def _colours(self, key: np.ndarray) -> np.ndarray:
+        """(batch, max_objects, 3) in [0, 1]: bright, saturated."""
+        hue, saturation, value = np.moveaxis(randomness.uniform(key, (self.max_objects, 3)), -1, 0)
+        return from_hsv(hue, 0.6 + 0.4 * saturation, 0.6 + 0.4 * value)
+
+    def _background(self, key: Callable[[str], np.ndarray]) -> np.ndarray:
+        return np.zeros((len(key("background")), self.size, self.size, 3), np.uint8)
+
+    def _draw(self, image: np.ndarray, objects: np.ndarray, attributes: np.ndarray, number: int) -> np.ndarray:
+        """Object `number` of every image that has it, into both, in place; returns how many pixels it has."""
+        rows = np.flatnonzero(attributes[:, 0])
+        shape, x, y, radius, angle = (attributes[rows, k, None, None] for k in range(1, 6))
+        reach = math.ceil(self.max_radius * self.size)
+        steps = np.arange(-reach, reach + 1)
+        middle = np.floor(attributes[rows][:, 2:4] * self.size).astype(np.int64)
+        across, down = (middle[:, k, None] + steps for k in (0, 1))
+        right = ((across + 0.5) / self.size)[:, None, :].astype(np.float32) - x
+        below = ((down + 0.5) / self.size)[:, :, None].astype(np.float32) - y
+        cosine, sine = np.cos(angle) / radius, np.sin(angle) / radius
+        u, v = cosine * right + sine * below, cosine * below - sine * right
+        inside = np.empty(u.shape, bool)
+        for index, name in enumerate(self.shapes):
+            same = shape[:, 0, 0] == index
+            inside[same] = OUTLINES[name](u[same], v[same]) <= 0
+        which, row, column = np.nonzero(inside)
+        at = rows[which], down[which, row], across[which, column]
+        objects[at] = number
+        image[at] = (255 * attributes[rows, 6:9] + 0.5).astype(np.uint8)[which]
+        pixels = np.zeros(len(image), np.int64)
+        pixels[rows] = inside.sum((1, 2))
+        return pixels
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shapes(Scenes):
+    """Discs, squares and triangles in bright colours on black."""
+
+
+BACKGROUNDS = ("gray", "colour", "black")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sprites(Scenes):
+    """Squares, ellipses and hearts with any turn, on one colour: Multi-dSprites' variants.
+
+    Attributes:
+        background: "gray" is `colored_on_grayscale` (2 to 5 sprites), "colour" `colored_on_colored` (1 to 4), "black"
+            the sprites alone.
+    """
+
+    max_objects: int = 5
+    min_radius: float = 0.12
+    max_radius: float = 0.24
+    background: str = "gray"
+
+    shapes = ("square", "ellipse", "heart")
+    turned = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.background not in BACKGROUNDS:
+            raise ConfigError(f"background={self.background!r}: expected one of {', '.join(BACKGROUNDS)}.")
+
+    def _background(self, key: Callable[[str], np.ndarray]) -> np.ndarray:
+        numbers = randomness.uniform(key("background"), (3,))
+        colours = {"black": 0 * numbers, "gray": numbers[:, :1].repeat(3, 1), "colour": from_hsv(*numbers.T)}
+        pixels = (255 * colours[self.background] + 0.5).astype(np.uint8)
+        return np.broadcast_to(pixels[:, None, None], (len(pixels), self.size, self.size, 3)).copy()
+
+
+def from_hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """(..., 3) red, green and blue from 0 to 1 (Smith 1978)."""
+    sector = np.mod(np.stack([hue * 6 + shift for shift in (5, 3, 1)], -1), 6)
+    away = np.clip(np.minimum(sector, 4 - sector), 0, 1)
+    return value[..., None] * (1 - saturation[..., None] * away)

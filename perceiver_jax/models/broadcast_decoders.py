@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decoders of slots (Watters et al. 2019, https://arxiv.org/abs/1901.07017): each slot alone to colours and an alpha.
+
+A slot is repeated at every place of a grid, gets the place's position added and becomes a picture with four channels;
+a softmax of the fourth over the slots says which slot shows a pixel (Locatello et al. 2020, appendix E.3).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from perceiver_jax.errors import ConfigError
+
+GLOROT = nn.initializers.glorot_uniform()
+COLORS = 3
+
+
+class Scene(NamedTuple):
+    """What the slots show.
+
+    Attributes:
+        image: the mixture, in the units of the input the model is trained on.
+        recons: the picture of every slot.
+        masks: the share of every slot in every pixel; they sum to 1 over the slots.
+    """
+
+    image: Float[Array, "batch height width colors"]
+    recons: Float[Array, "batch num_slots height width colors"]
+    masks: Float[Array, "batch num_slots height width 1"]
+
+
+class SoftPositions(nn.Module):
+    """Adds a linear map of (y, x, 1 - y, 1 - x), each from 0 to 1 inclusive, to the places of a grid."""
+
+    @nn.compact
+    def __call__(
+        self, grid: Float[Array, "*batch height width channels"]
+    ) -> Float[Array, "*batch height width channels"]:
+        height, width, channels = grid.shape[-3:]
+        return grid + nn.Dense(channels, kernel_init=GLOROT, name="project")(soft_positions(height, width))
+
+
+def soft_positions(height: int, width: int) -> Float[np.ndarray, "height width 4"]:
+    """(y, x, 1 - y, 1 - x) of every place."""
+    y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
+    return np.stack([y, x, 1 - y, 1 - x], -1).astype(np.float32)
+
+
+class ConvolutionDecoder(nn.Module):
+    """Transposed convolutions from a small grid up to the image, or plain ones on the whole image.
+
+    Attributes:
+        image_size: height and width of the image.
+        strides: of the 5 x 5 transposed convolutions; the grid is image_size over their product. The published
+            decoders: (2, 2, 2, 2, 1) for 128 pixels, (2, 2, 2, 1) for 64, (1, 1, 1) for 35.
+        num_channels: of all layers but the last, which is 3 x 3.
+        dtype: of the convolutions.
+    """
+
+    image_size: int
+    strides: Sequence[int] = (2, 2, 2, 2, 1)
+    num_channels: int = 64
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, slots: Float[Array, "batch num_slots slot_dim"]) -> Scene:
+        size, left = divmod(self.image_size, math.prod(self.strides))
+        if left:
+            raise ConfigError(
+                f"the decoder's strides {tuple(self.strides)} do not divide image_size={self.image_size}: choose some "
+                "whose product does."
+            )
+        batch, num_slots, _ = slots.shape
+        grid = jnp.broadcast_to(
+            slots.reshape(batch * num_slots, 1, 1, -1), (batch * num_slots, size, size, slots.shape[-1])
+        )
+        grid = SoftPositions(name="positions")(grid).astype(self.dtype)
+        for layer, stride in enumerate(self.strides):
+            grid = nn.relu(self._layer(self.num_channels, 5, stride, f"layer_{layer}")(grid))
+        grid = self._layer(COLORS + 1, 3, 1, "out")(grid)
+        return mixture(grid.reshape(batch, num_slots, *grid.shape[1:]))
+
+    def _layer(self, features: int, size: int, stride: int, name: str) -> nn.Module:
+        return nn.ConvTranspose(
+            features,
+            (size, size),
+            (stride, stride),
+            transpose_kernel=True,
+            kernel_init=TRANSPOSED_GLOROT,
+            dtype=self.dtype,
+            name=name,
+        )
+
+
+class PixelDecoder(nn.Module):
+    """The same MLP at every place, which may be a patch of pixels: all work is large products.
+
+    Attributes:
+        image_size: height and width of the image.
+        patch_size: pixels of a place's side.
+        num_channels, num_layers: of the hidden layers.
+        dtype: of the products.
+    """
+
+    image_size: int
+    patch_size: int = 1
+    num_channels: int = 128
+    num_layers: int = 3
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, slots: Float[Array, "batch num_slots slot_dim"]) -> Scene:
+        places, left = divmod(self.image_size, self.patch_size)
+        if left:
+            raise ConfigError(
+                f"the decoder's patch_size={self.patch_size} does not divide image_size={self.image_size}: choose one "
+                "that does."
+            )
+        dense = {"kernel_init": GLOROT, "dtype": self.dtype}
+        # The first layer is linear before its ReLU: slots and positions go through it apart, and only the sum is large.
+        from_slots = nn.Dense(self.num_channels, name="slots", **dense)(slots)[:, :, None, None]
+        positions = jnp.asarray(soft_positions(places, places), self.dtype)
+        hidden = nn.relu(from_slots + nn.Dense(self.num_channels, use_bias=False, name="positions", **dense)(positions))
+        for layer in range(self.num_layers - 1):
+            hidden = nn.relu(nn.Dense(self.num_channels, name=f"layer_{layer}", **dense)(hidden))
+        patches = nn.Dense(self.patch_size**2 * (COLORS + 1), name="out", **dense)(hidden)
+        return mixture(_depth_to_space(patches, self.patch_size))
+
+
+def mixture(decoded: Float[Array, "batch num_slots height width channels"]) -> Scene:
+    """Colours and alpha logits of each slot to the scene, in float32."""
+    decoded = decoded.astype(jnp.float32)
+    recons, masks = decoded[..., :COLORS], jax.nn.softmax(decoded[..., COLORS:], axis=1)
+    return Scene((recons * masks).sum(1), recons, masks)
+
+
+def _depth_to_space(patches: Array, size: int) -> Array:
+    """(..., rows, columns, size * size * channels) to (..., rows * size, columns * size, channels)."""
+    *batch, rows, columns, channels = patches.shape
+    pixels = patches.reshape(*batch, rows, columns, size, size, channels // size**2)
+    pixels = jnp.moveaxis(pixels, -3, -4)  # rows, size, columns, size
+    return pixels.reshape(*batch, rows * size, columns * size, channels // size**2)
+
+
+TRANSPOSED_GLOROT = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform", in_axis=-1, out_axis=-2)
+"""Glorot's for kernels (height, width, out, in)."""

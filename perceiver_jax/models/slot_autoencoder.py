@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The object discovery model of Slot Attention (Locatello et al. 2020, appendix E.3): encoder, slots, decoder.
+
+Encoders give one vector for each place of a grid, with its position; a decoder shows each slot alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Shaped
+
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.models.broadcast_decoders import GLOROT, SoftPositions
+from perceiver_jax.models.image_adapters import space_to_depth
+from perceiver_jax.models.slot_attention import NORM_EPSILON, SlotAttention, Slots
+
+
+class Decomposed(NamedTuple):
+    """What the autoencoder gives: an image taken apart.
+
+    Attributes:
+        image: the reconstruction, from -1 to 1 where it is good.
+        recons, masks: colours and share of every slot (`broadcast_decoders.Scene`).
+        slots: the slots.
+        attention: of every iteration, each slot's share of each place of the encoder's grid.
+    """
+
+    image: Float[Array, "batch height width colors"]
+    recons: Float[Array, "batch num_slots height width colors"]
+    masks: Float[Array, "batch num_slots height width 1"]
+    slots: Slots
+    attention: Float[Array, "batch num_iterations num_slots rows columns"]
+
+
+class ConvolutionEncoder(nn.Module):
+    """5 x 5 convolutions with ReLU.
+
+    Attributes:
+        num_channels: of each.
+        strides: of each; the published ones are (1, 1, 1, 1), for set prediction (1, 2, 2, 1).
+        dtype: of the convolutions.
+    """
+
+    num_channels: int = 64
+    strides: Sequence[int] = (1, 1, 1, 1)
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width colors"]
+    ) -> Float[Array, "batch rows columns channels"]:
+        for layer, stride in enumerate(self.strides):
+            convolution = nn.Conv(
+                self.num_channels,
+                (5, 5),
+                (stride, stride),
+                kernel_init=GLOROT,
+                dtype=self.dtype,
+                name=f"layer_{layer}",
+            )
+            images = nn.relu(convolution(images))
+        return images
+
+
+class PatchEncoder(nn.Module):
+    """An MLP on each patch by itself.
+
+    Attributes:
+        patch_size: pixels of its side.
+        num_channels, num_layers: of its layers, each with ReLU.
+        dtype: of the products.
+    """
+
+    patch_size: int = 4
+    num_channels: int = 128
+    num_layers: int = 2
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "batch height width colors"]
+    ) -> Float[Array, "batch rows columns channels"]:
+        hidden = space_to_depth(images, self.patch_size)
+        for layer in range(self.num_layers):
+            dense = nn.Dense(self.num_channels, kernel_init=GLOROT, dtype=self.dtype, name=f"layer_{layer}")
+            hidden = nn.relu(dense(hidden))
+        return hidden
+
+
+class SlotAutoencoder(nn.Module):
+    """Images (batch, height, width, 3), uint8 or float from 0 to 255, to slots and back.
+
+    Attributes:
+        feature_dim: of the inputs that slot attention gets; a layer norm and an MLP of this width make them.
+    """
+
+    encoder: nn.Module
+    slot_attention: SlotAttention
+    decoder: nn.Module
+    feature_dim: int = 64
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Shaped[Array, "batch height width colors"],
+        *,
+        num_slots: int | None = None,
+        num_iterations: int | None = None,
+        noise: Slots | None = None,
+        train: bool = False,
+    ) -> Decomposed:
+        """Take apart; arguments as for `SlotAttention`.
+
+        Raises:
+            ConfigError: the image has another size than the decoder's.
+        """
+        del train
+        if inputs.shape[1:3] != (self.decoder.image_size,) * 2:
+            raise ConfigError(
+                f"images of {inputs.shape[1]} x {inputs.shape[2]} pixels: the decoder makes "
+                f"{self.decoder.image_size} x {self.decoder.image_size}. Set config.model.decoder.image_size or the "
+                "size of the data."
+            )
+        grid = SoftPositions(name="positions")(self.encoder(centered(inputs)))
+        batch, rows, columns, channels = grid.shape
+        features = nn.LayerNorm(NORM_EPSILON, name="norm")(grid.reshape(batch, rows * columns, channels))
+        features = nn.relu(nn.Dense(self.feature_dim, kernel_init=GLOROT, name="mlp_hidden")(features))
+        features = nn.Dense(self.feature_dim, kernel_init=GLOROT, name="mlp_out")(features)
+        grouped = self.slot_attention(features, num_slots=num_slots, num_iterations=num_iterations, noise=noise)
+        maps = grouped.attention.reshape(*grouped.attention.shape[:3], rows, columns)
+        return Decomposed(*self.decoder(grouped.slots), grouped.slots, maps)
+
+
+def centered(images: Shaped[Array, "*batch colors"]) -> Float[Array, "*batch colors"]:
+    """0 .. 255 to -1 .. 1, the range the reconstruction is compared in."""
+    return images.astype(jnp.float32) / 127.5 - 1

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+import colorsys
+import pickle
+
+import numpy as np
+import pytest
+
+from perceiver_jax.data.scenes import ATTRIBUTES, OUTLINES, Scenes, Shapes, Sprites, from_hsv
+from perceiver_jax.data.source import Source
+from perceiver_jax.errors import ConfigError
+
+SOURCES = {
+    "shapes": Shapes(num_train=100),
+    "32": Shapes(size=32),
+    "gray": Sprites(),
+    "colour": Sprites(background="colour", min_objects=1, max_objects=4, size=48),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_scene_is_what_its_attributes_say(name):
+    source, ids = SOURCES[name], np.arange(20)
+    batch = source.load("train", ids, 0)
+    for key, array in source.spec.arrays.items():
+        assert (batch[key].shape[1:], batch[key].dtype.name) == (array.shape, array.dtype)
+    counts = source.labels("train")[ids]
+    assert source.min_objects <= counts.min() and counts.max() <= source.max_objects
+    grid = (np.arange(source.size) + 0.5) / source.size
+    for image, objects, attributes, count in zip(*(batch[k] for k in source.spec.arrays), counts, strict=True):
+        assert attributes[:, 0].sum() == count and not attributes[count:].any()
+        expected, pixels = np.zeros_like(objects), []
+        for index, row in enumerate(attributes[:count]):
+            values = dict(zip(ATTRIBUTES, row, strict=True))
+            right, down = grid[None] - values["x"], grid[:, None] - values["y"]
+            cosine, sine = np.cos(values["angle"]), np.sin(values["angle"])
+            u, v = (cosine * right + sine * down), (cosine * down - sine * right)
+            outline = OUTLINES[source.shapes[int(values["shape"])]]
+            inside = outline(u / values["size"], v / values["size"]) <= 0
+            expected[inside] = index + 1
+            pixels.append(inside.sum())
+            colour = np.round(255 * row[6:9])
+            assert (np.abs(image[objects == index + 1].astype(float) - colour) <= 1).all()
+        assert (expected != objects).sum() <= 2  # rounding at an edge
+        own = np.bincount(objects.ravel(), minlength=count + 1)[1 : count + 1]
+        np.testing.assert_allclose(attributes[:count, -1], own / pixels, atol=0.05)
+        assert len(np.unique(image[objects == 0], axis=0)) == 1
+
+
+def test_an_example_follows_from_its_number_and_the_seed():
+    source = SOURCES["gray"]
+    together, alone = source.load("test", np.arange(8), None), source.load("test", np.array([5]), 3)
+    for name in together:
+        np.testing.assert_array_equal(together[name][5], alone[name][0])
+    other = Sprites(set_seed=1).load("test", np.array([5]), None)
+    assert not np.array_equal(other["image"], alone["image"])
+    assert not np.array_equal(source.load("train", np.array([5]), None)["image"], alone["image"])
+    assert isinstance(source, Source) and pickle.loads(pickle.dumps(source)) == source
+
+
+def test_every_outline_lies_in_its_circle_and_fills_a_good_part_of_it():
+    x, y = np.meshgrid(np.linspace(-1.5, 1.5, 601), np.linspace(-1.5, 1.5, 601))
+    for name, outline in OUTLINES.items():
+        inside = outline(x, y) <= 0
+        assert np.hypot(x, y)[inside].max() <= 1.01, name
+        assert 0.35 < inside.sum() * 0.005**2 / np.pi <= 1.01, name
+
+
+def test_the_three_backgrounds():
+    pixels = {
+        name: Sprites(background=name, max_radius=0.13).load("train", np.arange(9), None)["image"][:, 0, 0]
+        for name in ("gray", "colour", "black")
+    }
+    assert (pixels["gray"] == pixels["gray"][:, :1]).all() and len(np.unique(pixels["gray"])) > 5
+    assert (pixels["colour"] != pixels["colour"][:, :1]).any() and not pixels["black"].any()
+
+
+def test_hsv_is_the_standard_librarys():
+    values = np.random.default_rng(0).random((50, 3))
+    np.testing.assert_allclose(from_hsv(*values.T), [colorsys.hsv_to_rgb(*row) for row in values], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "message"),
+    [
+        (Scenes, {"size": 4}, "size=4: expected at least 8"),
+        (Scenes, {"max_objects": 1}, "max_objects=1: expected min_objects=2 or more"),
+        (Scenes, {"min_radius": 0.3}, "min_radius=0.3, max_radius=0.18"),
+        (Sprites, {"background": "red"}, "background='red': expected one of gray, colour, black"),
+    ],
+)
+def test_impossible_scenes_are_refused(kind, fields, message):
+    with pytest.raises(ConfigError, match=message):
+        kind(**fields)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.models.attention import attend, attention_weights
+from perceiver_jax.models.slot_attention import GRADIENTS, INITIALIZERS, SlotAttention
+
+SMALL = {"num_slots": 4, "slot_dim": 8, "mlp_dim": 16}
+
+
+@pytest.fixture(scope="module")
+def case():
+    rng = np.random.default_rng(0)
+    inputs = jnp.asarray(rng.normal(size=(2, 10, 6)), jnp.float32)
+    noise = jnp.asarray(rng.normal(size=(2, 4, 8)), jnp.float32)
+    module = SlotAttention(**SMALL)
+    return module, module.init(jax.random.key(0), inputs, noise=noise), inputs, noise
+
+
+def test_queries_compete_for_keys():
+    rng = np.random.default_rng(1)
+    query, key, value = (jnp.asarray(rng.normal(size=(2, n, 1, 5)), jnp.float32) for n in (3, 7, 7))
+    shares = np.asarray(attention_weights(query, key, over="queries"))[:, 0]
+    np.testing.assert_allclose(shares.sum(1), 1, rtol=1e-6)
+    scores = np.exp(np.einsum("bqd,bkd->bqk", query[:, :, 0], key[:, :, 0]) / np.sqrt(5))
+    expected = scores / scores.sum(1, keepdims=True)
+    np.testing.assert_allclose(shares, expected, rtol=1e-5)
+    weights = expected / expected.sum(2, keepdims=True)
+    attended = attend(query, key, value, over="queries")[:, :, 0]
+    np.testing.assert_allclose(attended, weights @ value[:, :, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_masked_keys_are_left_out_and_without_any_the_result_is_zero():
+    rng = np.random.default_rng(2)
+    query, key, value = (jnp.asarray(rng.normal(size=(2, n, 1, 5)), jnp.float32) for n in (3, 7, 7))
+    mask = jnp.arange(7) < jnp.array([[4], [0]])
+    masked = attend(query, key, value, mask, over="queries")
+    np.testing.assert_allclose(masked[0], attend(query, key[:, :4], value[:, :4], over="queries")[0], rtol=1e-6)
+    assert not masked[1].any()
+    gradient = jax.grad(lambda value: attend(query, key, value, mask, over="queries").sum())(value)
+    assert np.isfinite(gradient).all() and not gradient[1].any()
+
+
+def test_slots_follow_the_order_of_their_noise_and_not_that_of_the_inputs(case):
+    module, variables, inputs, noise = case
+    slots, maps = module.apply(variables, inputs, noise=noise)
+    assert slots.shape == (2, 4, 8) and maps.shape == (2, 3, 4, 10)
+    np.testing.assert_allclose(maps.sum(2), 1, rtol=1e-5)
+    order, places = np.array([2, 0, 3, 1]), np.random.default_rng(0).permutation(10)
+    turned, turned_maps = module.apply(variables, inputs, noise=noise[:, order])
+    np.testing.assert_allclose(turned, slots[:, order], atol=1e-5)
+    np.testing.assert_allclose(turned_maps, maps[:, :, order], atol=1e-5)
+    moved, moved_maps = module.apply(variables, inputs[:, places], noise=noise)
+    np.testing.assert_allclose(moved, slots, atol=1e-5)
+    np.testing.assert_allclose(moved_maps, maps[..., places], atol=1e-5)
+
+
+def test_slots_and_iterations_can_change_with_the_same_weights(case):
+    module, variables, inputs, _ = case
+    slots, maps = module.apply(variables, inputs, num_slots=7, num_iterations=5, rngs={"slots": jax.random.key(1)})
+    assert slots.shape == (2, 7, 8) and maps.shape == (2, 5, 7, 10)
+    learned = SlotAttention(**SMALL, initializer="learned")
+    variables = learned.init(jax.random.key(0), inputs)
+    with pytest.raises(ConfigError, match="num_slots=7: the model has 4 slots of their own"):
+        learned.apply(variables, inputs, num_slots=7)
+
+
+@pytest.mark.parametrize(("name", "first"), [*zip(INITIALIZERS, (16, 64, 32, 40), strict=True)])
+def test_initializers_have_their_parameters_and_noise(case, name, first):
+    inputs, keys = case[2], [{"slots": jax.random.key(i)} for i in (1, 2)]
+    module = SlotAttention(**SMALL, initializer=name)
+    variables = module.init({"params": jax.random.key(0), "slots": jax.random.key(0)}, inputs)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"]["first"])) == first
+    a, b = (module.apply(variables, inputs, rngs=rngs).slots for rngs in keys)
+    assert np.array_equal(a, b) == (name == "learned")
+
+
+def test_gradients_through_the_last_iteration_alone(case):
+    """The implicit gradient is that of one iteration from fixed slots; bi-level adds that of the first slots."""
+    _, variables, inputs, noise = case
+
+    def gradient(**fields):
+        module = SlotAttention(**SMALL, **fields)
+        return jax.grad(lambda v: (module.apply(v, inputs, noise=noise).slots ** 2).sum())(variables)["params"]
+
+    full, implicit, bilevel = (gradient(gradient=name) for name in GRADIENTS)
+    assert not implicit["first"]["mean"].any() and full["first"]["mean"].any() and bilevel["first"]["mean"].any()
+    for name in ("update", "key", "value"):
+        for a, b in zip(jax.tree.leaves(implicit[name]), jax.tree.leaves(bilevel[name]), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+    once = [gradient(gradient=name, num_iterations=1)["update"] for name in ("full", "implicit")]
+    for a, b in zip(*map(jax.tree.leaves, once), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_every_wrong_field_is_named(case):
+    module = SlotAttention(num_slots=0, num_iterations=0, initializer="random", gradient="half")
+    with pytest.raises(ConfigError, match=r"num_slots=0.*num_iterations=0.*initializer='random'.*gradient='half'"):
+        module.init(jax.random.key(0), case[2])
