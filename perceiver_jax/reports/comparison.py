@@ -100,7 +100,7 @@ def differences(groups: Sequence[Group], ignored: Callable[[str], bool]) -> dict
 
 
 def scores(group: Group) -> dict[str, list[float]]:
-    """Name -> a value for each run that has it: steps, parameters, the monitored metric, losses, test scores."""
+    """Name -> a value for each run that has it: steps, parameters, the monitored metric, test scores of its kind."""
     metric, mode = group.config["evaluation.metric"], group.config["evaluation.mode"]
     word, best = WORDS[mode == "max"]
     found: dict[str, list[float]] = {}
@@ -108,7 +108,8 @@ def scores(group: Group) -> dict[str, list[float]]:
         monitored = _values(run, f"validation/{metric}")[1]
         values = {"parameters": run.record["num_parameters"], "steps": run.lines[-1]["step"]}
         values |= {f"{word} validation {metric}": best(monitored)} if len(monitored) else {}
-        values |= {f"test {name}": run.test[name] for name in ("accuracy", "top5_accuracy", "loss") if name in run.test}
+        logged = {name.removeprefix("validation/") for line in run.lines for name in line}
+        values |= {f"test {name}": value for name, value in run.test.items() if name in logged}
         for name, value in values.items():
             found.setdefault(name, []).append(float(value))
     return found

@@ -54,7 +54,7 @@ def samples(source: Source) -> dict[str, dict[str, Any]]:
     ids = np.arange(min(NUM_SAMPLES, source.num_examples("train")))
     batch = source.load("train", ids, 0)
     name, inputs = _inputs(batch)
-    titles = [source.spec.class_names[label] for label in batch["label"]]
+    titles = [source.spec.class_names[label] for label in batch["label"]] if "label" in batch else [""] * len(ids)
     if name == "image":
         return {"images": {"samples": sheet(source, batch, titles)}}
     if name == "points":

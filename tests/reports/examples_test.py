@@ -7,6 +7,7 @@ import pytest
 from perceiver_jax.data.babble import Babble
 from perceiver_jax.data.drawings import Drawings
 from perceiver_jax.data.patterns import Patterns
+from perceiver_jax.data.scenes import Shapes
 from perceiver_jax.data.solids import Solids
 from perceiver_jax.reports import examples
 
@@ -49,6 +50,7 @@ def test_samples_of_clouds_stand_upright(up_axis):
         np.testing.assert_array_equal(cloud[:, 1], points[:, "xyz".index(up_axis)])
 
 
-def test_samples_of_images_are_one_sheet():
-    (images,) = examples.samples(Drawings(size=8, **SIZES)).values()
+@pytest.mark.parametrize("source", [Drawings(size=8, **SIZES), Shapes(size=8, **SIZES)], ids=["labels", "no labels"])
+def test_samples_of_images_are_one_sheet(source):
+    (images,) = examples.samples(source).values()
     assert images["samples"].ndim == 3 and images["samples"].dtype == np.uint8

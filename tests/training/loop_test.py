@@ -127,7 +127,7 @@ def test_stopped_in_an_evaluation_does_it_first_on_resume(tmp_path, monkeypatch,
 
         patch.setattr(loop, "evaluate", interrupted)
         running = loop._Loop(make_training(**options), tmp_path, loop.Console(quiet=True), loop.Preemption())
-        running.run({})
+        running.run(None)
     assert timeless(train(make_training(**options), tmp_path)) == timeless(uninterrupted[0])
 
 
