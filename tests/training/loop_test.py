@@ -246,7 +246,7 @@ def sequences_training():
 
 def test_sequences_are_compiled_once_a_bucket_and_resume_bit_identically(tmp_path, monkeypatch, capsys):
     whole = loop._Loop(sequences_training(), tmp_path / "whole", loop.Console(), loop.Preemption())
-    history = whole.run({})
+    history = whole.run(None)
     assert whole.train_step._cache_size() == 3 >= whole.evaluation_step._cache_size() > 1
     assert capsys.readouterr().out.count("first step of another shape") == 2
     with monkeypatch.context() as patch, pytest.raises(Retry):
