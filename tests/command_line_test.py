@@ -35,6 +35,9 @@ TABLE = [
     (("check_data",), "--config is missing"),
     (("visualize", "attention", "--workdir=/nowhere"), "is not a run folder"),
     (("visualize", "attention", "--fusion=median"), "value should be one of <mean|max|min>"),
+    (("visualize", "result"), "expected one of"),
+    (("visualize", "results", "--output_dir=nowhere"), "nowhere is not a run folder"),
+    (("visualize", "demo", "--logs_dir=nowhere", "--port=70000"), "--port"),
 ]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from perceiver_jax.figures.panels import BLUE, GREY, Bars, Dashboard, Line, Panel, Table
 
-ROW, TABLE_ROW, GAP = 400, 28, 80  # pixels: height of a row of panels, of a row of a table, between rows
+ROW, TABLE_ROW, GAP = 400, 28, 100  # pixels: height of a row of panels, of a row of a table, between rows
 COLUMNS = 6
 """Of the grid; rows of one, two and three panels divide it."""
 DASHES = {"solid": "solid", "dashed": "dash", "dotted": "dot"}
@@ -66,7 +66,7 @@ def _height(row) -> int:
 
 def _panel(figure, panel: Panel, row: int, column: int) -> None:
     place = {"row": row, "col": column}
-    legend = _legend(figure, row, column) if panel.lines else None
+    legend = _legend(figure, panel, **place) if panel.lines else None
     for line in panel.lines:
         _line(figure, line, place, legend)
     figure.update_xaxes(title_text="<br>".join(html.escape(panel.x_label).splitlines()), **place)
@@ -92,12 +92,14 @@ def _panel(figure, panel: Panel, row: int, column: int) -> None:
         )
 
 
-def _legend(figure, row: int, column: int) -> str:
-    """A legend inside the axes of this place."""
-    x, y = next(figure.select_xaxes(row=row, col=column)), next(figure.select_yaxes(row=row, col=column))
+def _legend(figure, panel: Panel, row: int, col: int) -> str:
+    """A legend inside these axes, at the right: below curves that rise, above others."""
+    x, y = next(figure.select_xaxes(row=row, col=col)), next(figure.select_yaxes(row=row, col=col))
     name = "legend" + x.plotly_name.removeprefix("xaxis")
-    box = {"x": x.domain[1], "xanchor": "right", "y": y.domain[1], "yanchor": "top", "bgcolor": "rgba(255,255,255,0.7)"}
-    figure.update_layout({name: box | {"font": {"size": 10}}})
+    first = panel.lines[0].y[np.isfinite(panel.lines[0].y)]
+    place = {"y": y.domain[0], "yanchor": "bottom"} if len(first) and first[-1] > first[0] else {"y": y.domain[1]}
+    look = {"x": x.domain[1], "xanchor": "right", "bgcolor": "rgba(255,255,255,0.7)", "font": {"size": 10}}
+    figure.update_layout({name: {"yanchor": "top"} | place | look})
     return name
 
 

@@ -11,7 +11,7 @@ from perceiver_jax.figures.canvas import COLOURS
 from perceiver_jax.figures.panels import Line, Panel
 from perceiver_jax.metrics.progress import CONFIDENCE
 from perceiver_jax.reports import attention_maps
-from perceiver_jax.reports.demo_data import entropy_share
+from perceiver_jax.reports.demo_data import pack, real_inputs
 
 DASHES = ("solid", "dashed", "dotted")
 
@@ -31,12 +31,12 @@ def attention_panels(run: Path, epochs: Sequence[int] = ()) -> list[Panel]:
         there = ", ".join(f"{known[step]:g}" for step in sorted(known))
         raise ConfigError(f"--epochs={','.join(map(str, epochs))}: attention maps are of the epochs {there}.")
     x = np.asarray([known[step] for step in steps])
-    maps = [attention_maps.read(run, step)["cross"] for step in steps]
-    entropy = np.stack([entropy_share(cross).mean((2, 3)) for cross in maps])  # (steps, examples, stages)
-    peak = np.stack([cross.max(-1).mean((2, 3)) for cross in maps])
+    maps, examples = [attention_maps.read(run, step)["cross"] for step in steps], attention_maps.read_examples(run)
+    every, mask = np.arange(maps[0].shape[3]), real_inputs(examples, maps[0].shape)
+    numbers = np.stack([pack(cross, every, mask)[1][:, :, 1:, 1:].mean((2, 3)) for cross in maps])
     return [
-        _panel("Attention: entropy, share of the greatest", x, entropy, percent=True),
-        _panel("Attention: largest weight of a latent", x, peak, percent=False),
+        _panel("Attention: entropy, share of the greatest", x, numbers[..., 1], percent=True),
+        _panel("Attention: peak (1 = evenly spread)", x, numbers[..., 2], percent=False),
     ]
 
 

@@ -76,17 +76,33 @@ def write(run: Path, formats: Sequence[str], flags: Any) -> list[Path]:
     Raises:
         ConfigError: the run has no maps, or not of this step or epoch; a stage, a head or a colormap there is not.
     """
-    _check(flags)
-    known = {int(step): float(epoch) for step, epoch in sorted(attention_maps.read_about(run)["steps"].items())}
+    known = epochs_by_step(run)
     asked = chosen_steps(run, known, flags.step, flags.epoch)
-    examples = attention_examples.read(run)
-    choice = Choice(flags.stage, flags.head, flags.fusion, flags.rollout)
     steps = sorted(known) if flags.create_evolution else asked
+    files = drawn(run, steps, asked, formats, flags, evolution=flags.create_evolution)
+    return write_all({run / "figures" / name: content for name, content in files.items()})
+
+
+def epochs_by_step(run: Path) -> dict[int, float]:
+    """The steps there are maps of, ascending, and their epochs."""
+    return {int(step): float(epoch) for step, epoch in sorted(attention_maps.read_about(run)["steps"].items())}
+
+
+def drawn(
+    run: Path, steps: Sequence[int], asked: Sequence[int], formats: Sequence[str], flags: Any, *, evolution: bool
+) -> dict[str, bytes]:
+    """Name -> content of the figures of the steps that are `asked`, and of the evolution over all `steps`.
+
+    Raises:
+        ConfigError: as `write`.
+    """
+    _check(flags)
+    known, examples = epochs_by_step(run), attention_examples.read(run)
+    choice = Choice(flags.stage, flags.head, flags.fusion, flags.rollout)
     shown = {step: prepared(attention_maps.read(run, step), known[step], choice, examples) for step in steps}
     top = max(float(np.nanpercentile(one.maps, BRIGHTEST)) for one in shown.values())
     look = figures.Look(flags.colormap, flags.alpha, top)
-    files = _files(run, shown, asked, examples, choice, look, formats, evolution=flags.create_evolution)
-    return write_all({run / "figures" / name: content for name, content in files.items()})
+    return _files(run, shown, asked, examples, choice, look, formats, evolution=evolution)
 
 
 def _check(flags: Any) -> None:
@@ -157,7 +173,7 @@ def write_inputs(found: Mapping[str, Any], folder: Path) -> list[Path]:
 def _files(
     run: Path,
     shown: dict[int, Shown],
-    asked: list[int],
+    asked: Sequence[int],
     examples: Examples,
     choice: Choice,
     look: figures.Look,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The page of reports/demo.py: draws two epochs of the attention maps beside each other, as the controls say.
 // A map is uint8 (its peak is 255); `numbers` holds deviation, share of the greatest entropy and peak of each map.
+// Attention is relative: 1 is what each input would get if all got the same.
 "use strict";
 
 const CONTROLS = ["example", "stage", "head", "latent", "colormap", "alpha", "left", "right"];
@@ -10,6 +11,7 @@ const POLL = 2000; // milliseconds between two questions to --serve
 const LETTERS = 32; // in a row of a text
 const problems = [];
 let data, maps, numbers, timer;
+let camera = { eye: { x: 1, y: 1, z: 0.8 } }; // of both clouds
 
 window.addEventListener("error", (event) => problems.push(event.message));
 window.addEventListener("unhandledrejection", (event) => problems.push(String(event.reason)));
@@ -41,6 +43,7 @@ function take(fresh) {
   fill("head", ["mean", ...count(data.heads, "")]);
   fill("latent", ["mean", ...data.latents.map((latent) => `${latent + 1}`)]);
   fill("colormap", data.colormaps.map((map) => map.name));
+  data.colormaps.forEach((map, k) => (element("colormap").options[k].title = map.use));
   SIDES.forEach((side, k) => {
     element(side).max = data.steps.length - 1;
     if (first) element(side).value = data.start[k];
@@ -83,7 +86,7 @@ const DRAW = {
     const marker = { size: 4, color: values, cmin: zmin, cmax: zmax, opacity: look.alpha, line: { width: 0 }, ...color };
     const trace = { type: "scatter3d", mode: "markers", x, y, z, marker, scene: a.scene, customdata: values, hovertemplate: "%{customdata:.3g}<extra></extra>" };
     const hidden = { visible: false };
-    return [[trace], { [a.scene]: { xaxis: hidden, yaxis: hidden, zaxis: hidden, aspectmode: "data", camera: look.camera } }];
+    return [[trace], { [a.scene]: { xaxis: hidden, yaxis: hidden, zaxis: hidden, aspectmode: "data", camera } }];
   },
   sequence(example, values, look, k) {
     const a = axes(k), all = example.curves.flat(), low = Math.min(...all), high = Math.max(...all);
@@ -116,11 +119,10 @@ function title(side) {
 function draw() {
   const example = data.examples[value("example")], both = SIDES.map(chosen);
   const zmax = Math.max(...both.map((one) => one.peak)) || 1, colorscale = data.colormaps[value("colormap")].scale;
-  const camera = (element("plot")._fullLayout?.scene?._scene ?? null) && element("plot")._fullLayout.scene._scene.getCamera();
   const layout = { grid: { rows: 1, columns: 2, pattern: "independent" }, margin: { l: 40, r: 10, t: 60, b: 40 }, showlegend: false, annotations: [], title: { text: heading(example), font: { size: 14 } } };
   const traces = both.flatMap((one, k) => {
-    const map = { colorscale, zmin: 0, zmax, showscale: k === 1, colorbar: { title: { text: "attention" }, tickformat: ".2~g" } };
-    const [some, own] = DRAW[data.kind](example, one.values, { map, alpha: value("alpha"), camera: camera ?? undefined }, k);
+    const map = { colorscale, zmin: 0, zmax, showscale: k === 1, colorbar: { title: { text: "attention<br>(1 = even)" }, tickformat: ".2~g" } };
+    const [some, own] = DRAW[data.kind](example, one.values, { map, alpha: value("alpha") }, k);
     Object.assign(layout, own);
     layout.annotations.push({ text: `<b>${title(SIDES[k])}</b>`, x: k ? 0.775 : 0.225, y: 1.06, xref: "paper", yref: "paper", showarrow: false });
     return some;
@@ -133,6 +135,7 @@ function draw() {
     element(side + "-value").textContent = title(side);
     element(side + "-numbers").textContent = report(both[k], example.guesses[value(side)]);
   });
+  element("use").textContent = `${data.colormaps[value("colormap")].name}: ${data.colormaps[value("colormap")].use}`;
   element("alpha-value").textContent = value("alpha").toFixed(2);
   return Plotly.react("plot", traces, layout, { responsive: true, displaylogo: false });
 }
@@ -143,14 +146,21 @@ function heading(example) {
 }
 
 function report(one, guess) {
-  const mean = one.values.reduce((a, b) => a + b, 0) / one.values.length;
-  const numbers = `mean ${mean.toPrecision(3)}, deviation ${one.deviation.toPrecision(3)}, peak ${one.peak.toPrecision(3)}, entropy ${(100 * one.entropy).toFixed(1)} % of the greatest`;
-  return guess ? `${numbers}; predicted ${guess}` : numbers;
+  const numbers = `deviation ${one.deviation.toPrecision(3)}, peak ${one.peak.toPrecision(3)}, entropy ${(100 * one.entropy).toFixed(1)} % of the greatest`;
+  return `${numbers}; predicted: ${guess}`;
 }
 
 function save(format) {
   const epochs = SIDES.map((side) => data.epochs[value(side)]).join("-");
   return Plotly.downloadImage("plot", { format, width: 1280, height: 620, filename: `attention-epochs-${epochs}` });
+}
+
+// Turns the other cloud as well.
+function turn(event) {
+  const turned = event["scene.camera"] ?? event["scene2.camera"];
+  if (turned === undefined || JSON.stringify(turned) === JSON.stringify(camera)) return;
+  camera = turned;
+  draw();
 }
 
 // Lets the right side walk through all epochs.
@@ -209,6 +219,7 @@ element("play").addEventListener("click", play);
 element("png").addEventListener("click", () => save("png"));
 element("svg").addEventListener("click", () => save("svg"));
 draw().then(() => {
+  element("plot").on("plotly_relayout", turn);
   if (location.hash === "#selfcheck") selfcheck();
   if (location.protocol.startsWith("http")) poll();
 });

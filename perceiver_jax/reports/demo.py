@@ -17,6 +17,7 @@ from typing import Any
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.files import write_all
+from perceiver_jax.reports import attention_report
 from perceiver_jax.reports.demo_data import demo_data, version
 
 FOLDER = Path(__file__).parent
@@ -28,11 +29,32 @@ def write(run: Path, formats: Sequence[str], flags: Any) -> Iterator[Path]:
     """Writes the page and, with --serve, serves it until it is interrupted.
 
     Raises:
-        ConfigError: the run has no attention maps, or the port is taken.
+        ConfigError: the run has no attention maps, or not of these epochs, or the port is taken.
     """
-    yield from write_all({run / "figures" / "demo.html": page(demo_data(run)).encode()})
+    pair = chosen_pair(run, flags.epochs)
+    paper = attention_report.drawn(run, sorted(set(pair)), (), formats, flags, evolution=True)
+    files = {f"demo{Path(name).suffix}": content for name, content in paper.items()}
+    files["demo.html"] = page(demo_data(run, pair)).encode()
+    yield from write_all({run / "figures" / name: content for name, content in files.items()})
     if flags.serve:
         serve(run, flags.port)
+
+
+def chosen_pair(run: Path, words: Sequence[str]) -> tuple[int, int]:
+    """The steps of the two epochs that --epochs names, or the first and the last.
+
+    Raises:
+        ConfigError: these are not two epochs that there are maps of.
+    """
+    epochs = {f"{epoch:g}": step for step, epoch in attention_report.epochs_by_step(run).items()}
+    if not words:
+        return min(epochs.values()), max(epochs.values())
+    if len(words) != 2 or not set(words) <= set(epochs):
+        raise ConfigError(
+            f"--epochs={','.join(words)}: expected two of those with attention maps, {', '.join(epochs)}."
+        )
+    left, right = (epochs[word] for word in words)
+    return left, right
 
 
 def page(data: dict[str, Any]) -> str:
@@ -73,24 +95,30 @@ class _Server(http.server.ThreadingHTTPServer):
         self.run = run
         self.names = {f"{name}:{self.server_port}" for name in (LOCAL, "localhost")}
 
+    def data(self) -> dict[str, Any]:
+        """What the page shows now."""
+        return demo_data(self.run, chosen_pair(self.run, ()))
+
 
 class _Answers(http.server.BaseHTTPRequestHandler):
     """`/` is the page, `/data.json?have=VERSION` what is newer than that, if anything is."""
 
     def do_GET(self) -> None:
-        if self.headers["Host"] not in self.server.names:  # another site's name for this machine
-            return self._answer(403, b"", "text/plain")
         address = urllib.parse.urlsplit(self.path)
-        if address.path == "/":
-            return self._answer(200, page(demo_data(self.server.run)).encode(), "text/html; charset=utf-8")
-        if address.path != "/data.json":
-            return self._answer(404, b"", "text/plain")
         have = urllib.parse.parse_qs(address.query).get("have", [""])[0]
-        if have == version(self.server.run):
-            return self._answer(204, b"", "application/json")
-        return self._answer(200, json.dumps(demo_data(self.server.run)).encode(), "application/json")
+        if self.headers["Host"] not in self.server.names:  # another site's name for this machine
+            self._answer(403)
+        elif address.path == "/":
+            self._answer(200, page(self.server.data()), "text/html; charset=utf-8")
+        elif address.path != "/data.json":
+            self._answer(404)
+        elif have == version(self.server.run):
+            self._answer(204)
+        else:
+            self._answer(200, json.dumps(self.server.data()), "application/json")
 
-    def _answer(self, code: int, content: bytes, kind: str) -> None:
+    def _answer(self, code: int, text: str = "", kind: str = "text/plain") -> None:
+        content = text.encode()
         self.send_response(code)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))

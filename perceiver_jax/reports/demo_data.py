@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from perceiver_jax.data.text import FIRST_BYTE, decode
+from perceiver_jax.figures.attention import COLORMAPS
 from perceiver_jax.figures.images import displayable
+from perceiver_jax.metrics.attention import map_statistics
 from perceiver_jax.reports import attention_maps
+from perceiver_jax.reports.attention_examples import characters
 
 BYTES = 16 * 2**20
 """Of all maps, a byte a value; base64 makes four of three."""
@@ -29,7 +31,6 @@ LIMITS = (
     ("latents", 1),
 )
 """What is left out, in this order, until the maps fit."""
-COLORMAPS = ("viridis", "plasma", "inferno", "jet", "hot", "cool", "seismic")
 COLORS = 33  # of a colormap; the page interpolates
 CURVES = 8  # channels of a sequence that can be told apart
 
@@ -40,8 +41,11 @@ def version(run: Path) -> str:
     return f"{len(steps)}-{steps[-1]}"
 
 
-def demo_data(run: Path) -> dict[str, Any]:
+def demo_data(run: Path, pair: Sequence[int]) -> dict[str, Any]:
     """JSON-able: everything the page shows.
+
+    Args:
+        pair: the steps that it begins with.
 
     Raises:
         ConfigError: the run has no attention maps.
@@ -54,11 +58,13 @@ def demo_data(run: Path) -> dict[str, Any]:
     first, last = (attention_maps.read(run, step) for step in (known[0], known[-1]))
     kept = fitting(last["cross"].shape, len(known))
     latents = most_focused(last["cross"], kept["latents"])
-    steps = [known[k] for k in np.unique(np.linspace(0, len(known) - 1, kept["steps"]).astype(int))]
+    spread = np.linspace(0, len(known) - 1, kept["steps"]).astype(int)
+    steps = sorted({known[k] for k in spread} | set(pair))
     arrays = [first if s == known[0] else last if s == known[-1] else attention_maps.read(run, s) for s in steps]
     order = _order(about, last["cross"].shape[-1])
     count = kept["examples"]
-    packed = [pack(one["cross"][:count][..., order], latents) for one in arrays]
+    mask = real_inputs(examples, last["cross"].shape)
+    packed = [pack(one["cross"][:count][..., order], latents, mask[:count]) for one in arrays]
     return {
         "version": version(run),
         "about": _about(run, last["cross"].shape, kept),
@@ -71,7 +77,7 @@ def demo_data(run: Path) -> dict[str, Any]:
         "inputs": last["cross"].shape[-1],
         "steps": steps,
         "epochs": [about["steps"][f"{step:08d}"] for step in steps],
-        "start": [0, len(steps) - 1],
+        "start": [steps.index(step) for step in pair],
         "examples": [_example(about, examples, arrays, k) for k in range(count)],
         "maps": [_base64(maps) for maps, _ in packed],
         "numbers": [_base64(numbers) for _, numbers in packed],
@@ -96,25 +102,31 @@ def most_focused(cross: np.ndarray, number: int) -> np.ndarray:
     return np.sort(np.argsort(entropy, kind="stable")[:number])
 
 
-def pack(cross: np.ndarray, latents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def real_inputs(examples: dict[str, np.ndarray], shape: Sequence[int]) -> np.ndarray:
+    """(examples, inputs): all that are no padding."""
+    return np.asarray(examples["mask"], bool) if "mask" in examples else np.ones((shape[0], shape[-1]), bool)
+
+
+def pack(cross: np.ndarray, latents: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Maps as uint8 with the means before heads and latents, and deviation, entropy and peak of each as float32.
 
     Args:
         cross: (examples, stages, heads, latents, inputs).
         latents: those that are kept.
+        mask: (examples, inputs), true for real.
+
+    Returns:
+        maps and numbers; relative: 1 is what each input would get if all got the same. Entropy is the share of the
+        greatest.
     """
     with_mean = np.concatenate([cross.mean(2, keepdims=True), cross], axis=2)
     maps = np.concatenate([with_mean.mean(3, keepdims=True), with_mean[:, :, :, latents]], axis=3)
-    peak, entropy = maps.max(-1), entropy_share(maps)
-    numbers = np.stack([maps.std(-1), entropy, peak], axis=-1).astype("<f4")
-    return np.round(255 * maps / np.maximum(peak, 1e-12)[..., None]).astype(np.uint8), numbers
-
-
-def entropy_share(maps: np.ndarray) -> np.ndarray:
-    """Entropy of each map (examples, ..., inputs) as a share of what even attention to the example would have."""
-    seen = (maps.reshape(len(maps), -1, maps.shape[-1]) > 0).any(1).sum(-1)  # padding is never attended to
-    entropy = -(maps * np.log(np.maximum(maps, 1e-12))).sum(-1)
-    return entropy / np.log(np.maximum(seen, 2)).reshape(-1, *[1] * (entropy.ndim - 1))
+    flat, mask = maps.reshape(-1, maps.shape[-1]), np.repeat(mask, np.prod(maps.shape[1:4]), axis=0)
+    found = map_statistics(flat, mask)
+    even = 1 / np.maximum(mask.sum(1), 1)
+    numbers = np.stack([found["std"] / even, found["entropy_share"], flat.max(1) / even], axis=-1)
+    levels = np.round(255 * flat / np.maximum(flat.max(1), 1e-12)[:, None]).astype(np.uint8)
+    return levels.reshape(maps.shape), numbers.reshape(*maps.shape[:4], 3).astype("<f4")
 
 
 def colormaps() -> list[dict[str, Any]]:
@@ -123,10 +135,10 @@ def colormaps() -> list[dict[str, Any]]:
 
     places = np.linspace(0, 1, COLORS)
     found = []
-    for name in COLORMAPS:
+    for name, use in COLORMAPS.items():
         colors = (255 * matplotlib.colormaps[name](places)[:, :3]).round().astype(int).tolist()
         scale = [[place, f"rgb({r},{g},{b})"] for place, (r, g, b) in zip(places, colors, strict=True)]
-        found.append({"name": name, "scale": scale})
+        found.append({"name": name, "use": use, "scale": scale})
     return found
 
 
@@ -189,13 +201,10 @@ def _sequence(about: dict[str, Any], array: np.ndarray, length: int) -> dict[str
 
 def _text(about: dict[str, Any], array: np.ndarray, length: int) -> dict[str, Any]:
     """A letter for each token; one of several bytes stands at its first."""
-    follows = (array[:length] >= FIRST_BYTE + 0x80) & (array[:length] < FIRST_BYTE + 0xC0)  # by UTF-8
-    starts = [k for k in range(length) if k == 0 or not follows[k]]
-    letters = [""] * length
-    for start, end in zip(starts, [*starts[1:], length], strict=True):
-        letter = decode(array[start:end])
-        letters[start] = letter if letter.isprintable() else "·"
-    return {"letters": letters}
+    text, starts = characters(array[:length])
+    letters = np.full(length, "", "<U1")
+    letters[starts] = list(text)
+    return {"letters": letters.tolist()}
 
 
 SHOWN = {"image": _image, "points": _points, "sequence": _sequence, "text": _text}

@@ -81,7 +81,7 @@ def test_attention_adds_a_row(run):
     entropy, peak = attention_panels(run, [3, 12])
     assert entropy.percent and [line.label for line in entropy.lines] == ["stage 1", "stage 2"]
     cross = attention_maps.read(run, 120)["cross"][:, 1]
-    np.testing.assert_allclose(peak.lines[1].y[-1], cross.max(-1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(peak.lines[1].y[-1], 16 * cross.max(-1).mean(), rtol=1e-5)
     assert entropy.lines[0].x.tolist() == [3, 12] and entropy.lines[0].y[1] < entropy.lines[0].y[0] < 1
     with pytest.raises(ConfigError, match=r"attention maps are of the epochs 1, 3, 12\."):
         dashboard.write(run, ("svg",), flags(enhanced_attention=True, epochs=["5"]))

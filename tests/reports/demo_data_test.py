@@ -10,7 +10,7 @@ import pytest
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.files import read_json, write_arrays, write_json
 from perceiver_jax.reports import attention_maps
-from perceiver_jax.reports.demo_data import BYTES, demo_data, entropy_share, fitting, most_focused, pack
+from perceiver_jax.reports.demo_data import BYTES, demo_data, fitting, most_focused, pack
 from tests.reports.attention_files import EXAMPLES, HEADS, LATENTS, STAGES, write_run
 
 
@@ -24,24 +24,23 @@ def unpacked(data, step):
 
 @pytest.mark.parametrize("kind", ["image", "points", "sequence", "text"])
 def test_maps_come_back_and_examples_are_shown(tmp_path, kind):
-    data = json.loads(json.dumps(demo_data(write_run(tmp_path, kind))))
+    data = json.loads(json.dumps(demo_data(write_run(tmp_path, kind), (8, 24))))
     cross = attention_maps.read(tmp_path, 16)["cross"]
     maps, numbers = unpacked(data, 1)
-    np.testing.assert_allclose(maps[:, :, 1:, 1:], cross, atol=0.5 / 255 * cross.max() + 1e-6)
-    np.testing.assert_allclose(maps[:, :, 0, 0], cross.mean((2, 3)), atol=1e-3)
-    np.testing.assert_allclose(numbers[..., 1:, 1:, 0], cross.std(-1), rtol=1e-4)
+    real = np.asarray([example["length"] for example in data["examples"]])[:, None, None, None, None]
+    relative = cross * real
+    np.testing.assert_allclose(maps[:, :, 1:, 1:], relative, atol=0.5 / 255 * relative.max() + 1e-4)
+    np.testing.assert_allclose(maps[:, :, 0, 0], relative.mean((2, 3)), atol=0.02)
+    np.testing.assert_allclose(numbers[..., 1:, 1:, 2], relative.max(-1), rtol=1e-4)
+    entropy = -(cross[0] * np.log(np.maximum(cross[0], 1e-12))).sum(-1) / np.log(cross.shape[-1])
+    np.testing.assert_allclose(numbers[0, :, 1:, 1:, 1], entropy, rtol=1e-3)
     assert (data["steps"], data["epochs"], data["latents"]) == ([8, 16, 24], [1, 2, 3], [0, 1, 2])
+    assert data["start"] == [0, 2]
     assert data["stages"] == STAGES and data["heads"] == HEADS and len(data["colormaps"]) == 7
     shown = data["examples"][1]
     assert shown["title"] == "2: 개 @DATA@" and shown["guesses"][0].startswith("개 @DATA@, 80.")
     assert shown["length"] == {"image": 16, "points": 40, "sequence": 15, "text": 15}[kind]
     assert {"image": "image", "points": "points", "sequence": "curves", "text": "letters"}[kind] in shown
-
-
-def test_entropy_is_a_share_of_what_the_example_allows():
-    even = np.asarray([[0.25, 0.25, 0.25, 0.25], [0.5, 0.5, 0.0, 0.0]])
-    np.testing.assert_allclose(entropy_share(even), [1, 1], atol=1e-6)
-    np.testing.assert_allclose(entropy_share(np.asarray([[[1.0, 0.0], [0.5, 0.5]]])), [[0, 1]], atol=1e-6)
 
 
 def test_what_does_not_fit_is_left_out_in_order():
@@ -57,9 +56,9 @@ def test_left_out_latents_count_in_the_means():
     cross = rng.dirichlet(np.ones(12), size=(2, 1, 2, LATENTS)).astype(np.float32)
     cross[:, :, :, 1] = np.eye(12, dtype=np.float32)[5]
     assert most_focused(cross, 1).tolist() == [1]
-    maps, numbers = pack(cross, np.asarray([1]))
+    maps, numbers = pack(cross, np.asarray([1]), np.ones((2, 12), bool))
     assert maps.shape == (2, 1, 3, 2, 12) and (maps[:, :, :, 1, 5] == 255).all()
-    np.testing.assert_allclose(numbers[:, :, 0, 0, 2], cross.mean((2, 3)).max(-1), rtol=1e-6)
+    np.testing.assert_allclose(numbers[:, :, 0, 0, 2], 12 * cross.mean((2, 3)).max(-1), rtol=1e-5)
 
 
 def test_pixels_in_another_order_are_put_back(tmp_path):
@@ -70,10 +69,10 @@ def test_pixels_in_another_order_are_put_back(tmp_path):
     write_arrays(tmp_path / "attention" / "examples.npz", examples)
     about = read_json(tmp_path / "attention" / "about.json")
     write_json(tmp_path / "attention" / "about.json", about | {"permutation": order.tolist(), "patch": 1})
-    data = demo_data(tmp_path)
+    data = demo_data(tmp_path, (8, 8))
     cross = attention_maps.read(tmp_path, 8)["cross"]
     maps, _ = unpacked(data, 0)
-    np.testing.assert_allclose(maps[:, :, 1:, 1:][..., order], cross, atol=0.5 / 255 * cross.max() + 1e-6)
+    np.testing.assert_allclose(maps[:, :, 1:, 1:][..., order], 16 * cross, atol=0.5 / 255 * 16 * cross.max() + 1e-4)
     from PIL import Image
 
     file = tmp_path / "image.png"
@@ -83,12 +82,12 @@ def test_pixels_in_another_order_are_put_back(tmp_path):
 
 def test_a_letter_of_several_bytes_stands_once(tmp_path):
     write_run(tmp_path, "text", steps=(8,))
-    tokens = np.frombuffer("a개\nb".encode(), np.uint8).astype(np.int32) + 6
-    examples = {"tokens": np.stack([tokens] * 2), "label": np.asarray([0, 1]), "mask": np.ones((2, 6), bool)}
+    tokens = np.frombuffer("a개\nb".encode() + b"c" * 14, np.uint8).astype(np.int32) + 6
+    examples = {"tokens": np.stack([tokens] * 2), "label": np.asarray([0, 1])}
     write_arrays(tmp_path / "attention" / "examples.npz", examples)
-    assert demo_data(tmp_path)["examples"][0]["letters"] == ["a", "개", "", "", "·", "b"]
+    assert demo_data(tmp_path, (8, 8))["examples"][0]["letters"] == ["a", "개", "", "", "↵", "b", *"c" * 14]
 
 
 def test_a_run_without_maps_is_one_line(tmp_path):
     with pytest.raises(ConfigError, match="config.attention_maps.every"):
-        demo_data(tmp_path)
+        demo_data(tmp_path, (8, 8))
