@@ -9,6 +9,7 @@ const SIDES = ["left", "right"];
 const CURVES = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666"];
 const POLL = 2000; // milliseconds between two questions to --serve
 const LETTERS = 32; // in a row of a text
+const BRIGHTEST = 0.99; // of the values are below the end of the colours
 const problems = [];
 let data, maps, numbers, timer;
 let camera = { eye: { x: 1, y: 1, z: 0.8 } }; // of both clouds
@@ -98,17 +99,29 @@ const DRAW = {
   text(example, values, look, k) {
     const a = axes(k), letters = example.letters, place = (n) => [n % LETTERS, Math.floor(n / LETTERS)];
     const heat = { type: "heatmap", z: rows(values, LETTERS), hovertemplate: "%{z:.3g}<extra></extra>", ...look.map, opacity: look.alpha };
-    const color = values.map((v) => (brightness(v / (look.map.zmax || 1)) * look.alpha + 255 * (1 - look.alpha) > 130 ? "#000" : "#fff"));
+    const color = values.map((v) => (brightness(v / look.map.zmax, look.map.colorscale) * look.alpha + 255 * (1 - look.alpha) > 130 ? "#000" : "#fff"));
     const words = { type: "scatter", mode: "text", x: letters.map((_, n) => place(n)[0]), y: letters.map((_, n) => place(n)[1]), text: letters, textfont: { family: "monospace", size: 14, color }, hoverinfo: "skip" };
     const hidden = { showgrid: false, zeroline: false, showticklabels: false, ticks: "" };
     return [[heat, words].map((trace) => ({ ...trace, xaxis: a.x, yaxis: a.y })), { [a.xaxis]: hidden, [a.yaxis]: { ...hidden, range: [Math.max(values.length / LETTERS, 8) - 0.5, -0.5] } }];
   },
 };
 
-function brightness(share) {
-  const scale = data.colormaps[value("colormap")].scale;
-  const [r, g, b] = scale[Math.min(scale.length - 1, Math.round(share * (scale.length - 1)))][1].match(/\d+/g).map(Number);
+// The chosen colours from 0 to `end`; of diverging ones the middle is 1, even attention.
+function colors(end) {
+  const { scale, diverging } = data.colormaps[value("colormap")], middle = diverging ? 1 / end : 0.5;
+  return scale.map(([place, color]) => [place <= 0.5 ? 2 * place * middle : middle + (2 * place - 1) * (1 - middle), color]);
+}
+
+function brightness(share, colorscale) {
+  const [, color] = colorscale.find(([place]) => place >= share) ?? colorscale.at(-1);
+  const [r, g, b] = color.match(/\d+/g).map(Number);
   return 0.3 * r + 0.59 * g + 0.11 * b;
+}
+
+// Where colours end: an outlier would leave all else dark.
+function brightest(values) {
+  const sorted = Float32Array.from(values).sort();
+  return Math.max(sorted[Math.floor(BRIGHTEST * (sorted.length - 1))], 1.001);
 }
 
 function title(side) {
@@ -118,7 +131,7 @@ function title(side) {
 // Draws what the controls say. Both sides have one colour scale, or their colours would not compare.
 function draw() {
   const example = data.examples[value("example")], both = SIDES.map(chosen);
-  const zmax = Math.max(...both.map((one) => one.peak)) || 1, colorscale = data.colormaps[value("colormap")].scale;
+  const zmax = brightest(both.flatMap((one) => one.values)), colorscale = colors(zmax);
   const layout = { grid: { rows: 1, columns: 2, pattern: "independent" }, margin: { l: 40, r: 10, t: 60, b: 40 }, showlegend: false, annotations: [], title: { text: heading(example), font: { size: 14 } } };
   const traces = both.flatMap((one, k) => {
     const map = { colorscale, zmin: 0, zmax, showscale: k === 1, colorbar: { title: { text: "attention<br>(1 = even)" }, tickformat: ".2~g" } };

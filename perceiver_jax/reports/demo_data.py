@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from perceiver_jax.figures.attention import COLORMAPS
+from perceiver_jax.figures.attention import COLORMAPS, DIVERGING
 from perceiver_jax.figures.images import displayable
 from perceiver_jax.metrics.attention import map_statistics
 from perceiver_jax.reports import attention_maps
@@ -138,7 +138,7 @@ def colormaps() -> list[dict[str, Any]]:
     for name, use in COLORMAPS.items():
         colors = (255 * matplotlib.colormaps[name](places)[:, :3]).round().astype(int).tolist()
         scale = [[place, f"rgb({r},{g},{b})"] for place, (r, g, b) in zip(places, colors, strict=True)]
-        found.append({"name": name, "use": use, "scale": scale})
+        found.append({"name": name, "use": use, "diverging": name == DIVERGING, "scale": scale})
     return found
 
 
