@@ -128,7 +128,8 @@ def _rules(epochs: Sequence[int]) -> list[tuple[float, str]]:
 
 def _gap(curves: Curves) -> Panel:
     """Train minus held out, and what it means."""
-    metric = curves.score() or "loss"
+    score = curves.score()
+    metric = score if score and len(curves.train(score).x) and len(curves.other(score).x) else "loss"
     train, other = curves.train(metric), curves.other(metric).real()
     at = train.at(other.x)
     fit = progress.fit_by_loss if metric == "loss" else progress.fit_by_score

@@ -57,6 +57,16 @@ def test_a_run_without_scores_is_shown_by_its_losses(tmp_path):
     assert len(summary.head) == 6
 
 
+def test_a_score_of_the_held_out_split_alone_leaves_the_gap_to_the_losses(tmp_path):
+    run = write_metrics(tmp_path, epochs=4, rename={"accuracy": "ari"})
+    lines = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(lines.replace("train/ari", "train/other"))
+    shown = dashboard.contents(read_curves(run), "x")
+    assert [line.label for line in shown.rows[0][0].lines] == ["validation", "validation, trend"]
+    assert shown.rows[1][0].title.startswith("Gap in loss: ")
+    assert np.isnan(shown.rows[1][2].values["Generalization\n1 - |train - held out|"])
+
+
 def test_what_is_not_finite_is_left_out_and_counted(tmp_path):
     shown = dashboard.contents(read_curves(write_metrics(tmp_path, epochs=4, nan_at=(3, 8))), "x")
     now, summary = shown.rows[0][2], shown.rows[2][0]
