@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from perceiver_jax.files import replacing, write_json
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.files import replacing, write_all, write_json
 
 
 def test_round_trip_and_no_left_over(tmp_path):
@@ -68,3 +69,10 @@ def test_a_failure_leaves_the_old_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError), replacing(tmp_path / "file" / "results"):
         pass
+def test_files_are_written_with_their_folders_or_said_to_be_unwritable(tmp_path):
+    first, second = tmp_path / "figures" / "a.png", tmp_path / "figures" / "b.html"
+    assert write_all({first: b"1", second: b"2"}) == [first, second]
+    assert write_all({first: b"3"}) == [first] and first.read_bytes() == b"3"
+    assert sorted(first.parent.iterdir()) == [first, second]
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_all({first / "below a file": b""})
