@@ -20,7 +20,7 @@ NEW_LINE, UNSEEN = "↵", "·"
 class Examples:
     """Attributes:
     view: draws them (`figures.attention_views`).
-    labels: the class of each; None where there are no classes.
+    labels: the class of each.
     mask: (examples, drawn inputs), 1 for real; None where all are.
     objects: (examples, inputs), the share of the object in each input, where it is known.
     texts: of text, one sign for each character.
@@ -64,7 +64,7 @@ def of(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Examples:
     return Examples(SequenceView(inputs, mask), labels, mask)
 
 
-def _images(about: dict[str, Any], images: np.ndarray, objects: np.ndarray | None, labels: np.ndarray) -> Examples:
+def _images(about: dict[str, Any], images: np.ndarray, objects: np.ndarray | None, labels: np.ndarray | None) -> Examples:
     if about["grid"] is None:
         raise ConfigError(f"the inputs of images of shape {images.shape[1:]} do not lie on a grid: expected patches.")
     order = None if about["permutation"] is None else np.asarray(about["permutation"])
@@ -72,7 +72,7 @@ def _images(about: dict[str, Any], images: np.ndarray, objects: np.ndarray | Non
     return Examples(view, labels, objects=None if objects is None else view.on_inputs(objects))
 
 
-def _texts(tokens: np.ndarray, mask: np.ndarray, labels: np.ndarray) -> Examples:
+def _texts(tokens: np.ndarray, mask: np.ndarray, labels: np.ndarray | None) -> Examples:
     pairs = [characters(row[real]) for row, real in zip(tokens, mask, strict=True)]
     texts, starts = tuple(text for text, _ in pairs), tuple(starts for _, starts in pairs)
     real = np.arange(max(map(len, texts))) < np.asarray([len(text) for text in texts])[:, None]

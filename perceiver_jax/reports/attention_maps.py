@@ -77,7 +77,7 @@ def read_examples(run: Path) -> dict[str, np.ndarray]:
     """The examples as the source gave them, with `id`, and `object` where it is known where the object is."""
     file, about = run / "attention" / "examples.npz", read_about(run)
     arrays = read_arrays(file)
-    _check(file, dict.fromkeys(arrays, 0), {about["array"]: 0, "id": 0})
+    _check(file, dict.fromkeys(arrays, 0), {about["array"]: 0, "id": 0, "label": 0})
     return arrays
 
 

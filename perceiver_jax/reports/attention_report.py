@@ -187,8 +187,7 @@ def _files(
     with lettered([*classes, *signs, run.resolve().name]) as labels:
         names, letters, title = labels[: len(classes)], labels[len(classes) : -1], labels[-1]
         view = _with_fonts(examples, dict(zip(signs, letters, strict=True)))
-        titles = [f"example {k}" for k in range(len(examples.labels))] if not names else []
-        titles = titles or [names[label] for label in examples.labels]
+        titles = told_apart([names[label] if names else str(label) for label in examples.labels])
         for step in asked:
             one = shown[step]
             guesses = [f"{names[k] if names else k} ({share:.0%})" for k, share in one.predicted]
@@ -204,6 +203,12 @@ def _files(
             figure = figures.evolution(view, maps, statistics, titles, heading=f"{title}: {choice}", look=look)
             files |= _rendered("attention_evolution_analysis", figure, formats)
     return files
+
+
+def told_apart(titles: list[str]) -> list[str]:
+    """Titles that come again get their number: cat, dog, cat 2."""
+    before = [titles[:k].count(title) for k, title in enumerate(titles)]
+    return [f"{title} {count + 1}" if count else title for title, count in zip(titles, before, strict=True)]
 
 
 def _with_fonts(examples: Examples, signs: dict[str, str]) -> Any:

@@ -23,7 +23,7 @@ def test_padding_has_no_value(kind, tmp_path):
 def test_characters_of_several_bytes_are_one_field():
     text, starts = attention_examples.characters(encode("a개\nb\x07".encode()))
     assert text == "a개↵b·" and starts.tolist() == [0, 1, 4, 5, 6]
-    examples = attention_examples.Examples(None, None, starts=(starts,))
+    examples = attention_examples.Examples(None, np.zeros(1), starts=(starts,))
     maps = np.array([[0.1, 0.2, 0.2, 0.1, 0.3, 0.1, 0.0]])
     np.testing.assert_allclose(examples.drawn(maps), [[0.1, 0.5, 0.3, 0.1, 0.0]])
 

@@ -86,6 +86,10 @@ def test_what_is_drawn_is_relative_and_counts_the_object(run):
     assert [(k, round(share, 2)) for k, share in shown.predicted] == [(0, 0.9), (1, 0.8)]
 
 
+def test_examples_of_one_class_are_told_apart():
+    assert attention_report.told_apart(["cat", "dog", "cat", "cat"]) == ["cat", "dog", "cat 2", "cat 3"]
+
+
 def test_rollout_is_of_the_whole_stack(run):
     arrays = attention_maps.read(run, 8)
     rolled = rollout(arrays["cross"], arrays["latent"], arrays["latent_stage"]).mean(1)

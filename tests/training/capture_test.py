@@ -21,10 +21,12 @@ from perceiver_jax.training.capture import Capture, CaptureSettings, about, chos
 from perceiver_jax.training.console import Console
 from perceiver_jax.training.loop import train
 from perceiver_jax.training.sharding import make_mesh
+from perceiver_jax.training.watchdog import Limits
 from tests.training.loop_test import final_state, stop_at, timeless
 from tests.training.toy import Blobs, make_training
 
 INPUTS, EXAMPLES = 6, 4
+PATIENT = Limits(**dict.fromkeys((field.name for field in dataclasses.fields(Limits)), 900.0))
 ENCODER = dict(num_self_attends_per_block=1, num_self_attend_heads=1, cross_attend_width="latents")
 
 
@@ -47,7 +49,7 @@ def training(every=2, max_bytes=2**20, **settings):
     adapter = PointAdapter(FourierPositions(2, 4.0, parent=None), parent=None)
     model = Perceiver(adapter, PerceiverEncoder(2, 8, **ENCODER, parent=None), num_classes=3)
     capture = CaptureSettings(every=every, num_examples=EXAMPLES, max_bytes=max_bytes)
-    made = make_training(source=Clouds(), attention=capture, ema_decay=0.9, **settings)
+    made = make_training(source=Clouds(), attention=capture, ema_decay=0.9, limits=PATIENT, **settings)
     return dataclasses.replace(made, task=Classification(model=model, input_name="points", num_classes=3))
 
 
@@ -73,7 +75,7 @@ def test_first_every_other_and_last_epoch_with_the_averaged_parameters(kept):
     run = training()
     state = final_state(run, workdir)[0]
     examples = arrays["examples.npz"]
-    batch = {name: examples[name] for name in ("points", "label", "id")}
+    batch = {name: jax.device_put(examples[name]) for name in ("points", "label", "id")}
     expected = run.task.attention_maps()(state.variables(), batch)
     maps = attention_maps.read(workdir, 24)
     assert arrays["00000024.npz"]["cross"].dtype == np.float16 and maps["cross"].shape == (EXAMPLES, 1, 1, 2, INPUTS)
