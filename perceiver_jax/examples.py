@@ -16,6 +16,7 @@ from absl import flags
 
 from perceiver_jax import command_line
 from perceiver_jax.errors import EX_CONFIG, EX_TEMPFAIL, ConfigError, Retry
+from perceiver_jax.training.console import SHOWN, duration, format_metric
 
 ONLY = flags.DEFINE_list("only", [], "names of the examples to run; default all")
 WORKDIR = flags.DEFINE_string("workdir", "runs/examples", "folder of the runs, one for each example")
@@ -69,6 +70,11 @@ EXAMPLES = {
         "configs/cifar100.py:tiny",
         {"num_epochs": 2.0},
     ),
+    "slot_attention": Example(
+        "Objects in small scenes found without labels, by reconstruction.",
+        "configs/slot_attention.py:tiny",
+        {"num_epochs": 2.0},
+    ),
     "own_data": Example(
         "Your own sequences: the class Waves at the end of configs/own_data.py has __len__ and __getitem__, no more.",
         "configs/own_data.py:sequences",
@@ -97,8 +103,9 @@ def show(name: str, example: Example) -> str:
         kind = {EX_CONFIG: ConfigError, EX_TEMPFAIL: Retry}.get(code, RuntimeError)
         raise kind(f"the example {name} ended with exit code {code}; its command is above.")
     results = json.loads((run / "evaluation" / "results.json").read_text())
-    accuracy, chance = 100 * results["accuracy"], 100 / len(results["per_class"])
-    return f"{name:<16}{accuracy:6.1f} %  (chance {chance:4.1f} %)  {time.perf_counter() - began:4.0f} s"
+    classes = [f"of {len(results['per_class'])} classes"] if "per_class" in results else []
+    scores = [format_metric(metric, results[metric]) for metric in SHOWN if metric in results]
+    return "  ".join([f"{name:<16}", *scores, *classes, duration(time.perf_counter() - began)])
 
 
 def run() -> None:
