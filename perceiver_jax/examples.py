@@ -71,9 +71,9 @@ EXAMPLES = {
         {"num_epochs": 2.0},
     ),
     "slot_attention": Example(
-        "Objects in small scenes found without labels, by reconstruction.",
+        "Scenes of discs, squares and triangles, taken apart into slots by reconstruction, without labels.",
         "configs/slot_attention.py:tiny",
-        {"num_epochs": 2.0},
+        {"num_epochs": 4.0},
     ),
     "own_data": Example(
         "Your own sequences: the class Waves at the end of configs/own_data.py has __len__ and __getitem__, no more.",
