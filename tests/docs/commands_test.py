@@ -22,7 +22,7 @@ from ml_collections import ConfigDict, config_flags
 from perceiver_jax import config as configs
 from perceiver_jax import experiment, registry
 from perceiver_jax.command_line import with_overlay
-from perceiver_jax.models.perceiver import encoder_problems
+from perceiver_jax.models.perceiver import PerceiverEncoder, encoder_problems
 from perceiver_jax.validation import wrong_values
 from tests.configs_test import CASES, load
 
@@ -208,7 +208,7 @@ def build(config):
     registry.build("optimizer", config["optimizer"])
     registry.build("schedule", config["schedule"], learning_rate=rate, num_steps=12_000, steps_per_epoch=100)
     problems = configs.wrong_fields(config) + wrong_values(config, source.splits)
-    if hasattr(task.model, "encoder"):
+    if isinstance(getattr(task.model, "encoder", None), PerceiverEncoder):
         problems += encoder_problems(task.model.encoder)
     else:
         jax.eval_shape(lambda rng: task.init(rng, source.spec), jax.random.key(0))
