@@ -62,6 +62,7 @@ TESTS_WITHOUT_SOURCE = {
     "bad_input",
     "benchmarks",
     "configs",
+    "docs",
     "command_line",
     "fuzz",
     "golden",

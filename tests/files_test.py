@@ -69,6 +69,8 @@ def test_a_failure_leaves_the_old_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError), replacing(tmp_path / "file" / "results"):
         pass
+
+
 def test_files_are_written_with_their_folders_or_said_to_be_unwritable(tmp_path):
     first, second = tmp_path / "figures" / "a.png", tmp_path / "figures" / "b.html"
     assert write_all({first: b"1", second: b"2"}) == [first, second]

@@ -64,7 +64,9 @@ def of(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Examples:
     return Examples(SequenceView(inputs, mask), labels, mask)
 
 
-def _images(about: dict[str, Any], images: np.ndarray, objects: np.ndarray | None, labels: np.ndarray | None) -> Examples:
+def _images(
+    about: dict[str, Any], images: np.ndarray, objects: np.ndarray | None, labels: np.ndarray | None
+) -> Examples:
     if about["grid"] is None:
         raise ConfigError(f"the inputs of images of shape {images.shape[1:]} do not lie on a grid: expected patches.")
     order = None if about["permutation"] is None else np.asarray(about["permutation"])

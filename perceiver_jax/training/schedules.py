@@ -27,7 +27,7 @@ def make_schedule(
     learning_rate: Number,
     num_steps: int,
     steps_per_epoch: int,
-    warmup_epochs: Number = 0,
+    warmup_epochs: Number = 0.0,
     warmup_steps: int = 0,
     milestones: Sequence[Number] = (),
     gamma: Number = 0.1,
