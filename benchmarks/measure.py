@@ -79,6 +79,7 @@ class Worker:
 def _serve(pipe, place: str, arguments: tuple) -> None:
     """The other end of a Worker: makes the object at the first call, answers until the pipe is closed."""
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU
+    os.environ.setdefault("KERAS_BACKEND", "jax")
     target = None
     while True:
         try:

@@ -5,7 +5,7 @@ Compile time (cold), a step and a forward pass (medians of interleaved rounds, e
 FLOP/s as a share of the GEMM peak measured in the same rounds, peak memory. The config's data is not needed. Peers:
 plain (the same model as one would write it first in Flax linen), hf (Hugging Face transformers' PyTorch layers, eager;
 wants the extra `bench`), hf_compile (the same by torch.compile), unguarded (ours without the guard against non-finite
-values).
+values), keras (configs/cifar100.py: Keras' own example on its JAX backend; extra `bench`).
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from benchmarks import measure
 from perceiver_jax import command_line
 from perceiver_jax.errors import ConfigError
 
-PEER = flags.DEFINE_list("peer", [], "implementations to compare with: plain, hf, hf_compile, unguarded")
+PEER = flags.DEFINE_list("peer", [], "implementations to compare with: plain, hf, hf_compile, unguarded, keras")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "instead of config.batch_size", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 7, "how often everything is measured", lower_bound=1)
 SECONDS = flags.DEFINE_float("seconds", 1.0, "of a burst of steps; one step is made at least", lower_bound=0.0)
@@ -31,7 +31,10 @@ PEERS = {
     "hf": "benchmarks.hf_perceiver:HfSteps",
     "hf_compile": "benchmarks.hf_perceiver:CompiledHfSteps",
     "unguarded": "benchmarks.jax_steps:UnguardedSteps",
+    "keras": "benchmarks.keras_perceiver:KerasSteps",
 }
+NEEDS = {"hf": ("torch", "transformers"), "hf_compile": ("torch", "transformers"), "keras": ("keras",)}
+"""What the extra `bench` installs for a peer."""
 KINDS = ("step", "forward")
 TOLERANCE = 0.002
 """By which share the number of a peer's parameters may differ."""
@@ -74,8 +77,7 @@ def check_peers(peers: Sequence[str]) -> list[str]:
     """The named peers; ConfigError for an unknown one or one whose packages are missing."""
     if unknown := [peer for peer in peers if peer not in PEERS]:
         raise ConfigError(f"--peer={unknown[0]} is unknown: expected some of {', '.join(PEERS)}.")
-    if {"hf", "hf_compile"} & set(peers):
-        measure.require("bench", "torch", "transformers")
+    measure.require("bench", *dict.fromkeys(package for peer in peers for package in NEEDS.get(peer, ())))
     return list(dict.fromkeys(peers))
 
 
@@ -95,6 +97,12 @@ def prepare(config: Mapping[str, Any], peers: Sequence[str]) -> tuple[dict[str, 
             "For torch's sake all use AdamW and no dropout, average or micro-batches. A step is forward, backward, "
             "clipping and update; torch's input has its position features already, ours computes them in each pass."
         )
+    if "keras" in peers:
+        if config["model"]["name"] != "keras_perceiver":
+            raise ConfigError("--peer=keras builds the model of configs/cifar100.py alone. Leave it out.")
+        config |= {"ema_decay": 0.0, "micro_batches": 1}
+        config["optimizer"] = config["optimizer"] | {"name": "adam", "weight_decay": 0.0, "clip_norm": None}
+        notes.append("Keras and ours get images of the model's size and use Adam; dropout as in the config.")
     return config, notes
 
 
@@ -111,7 +119,7 @@ def compare(config: Mapping[str, Any], peers: Sequence[str], rounds: int, second
         setup = {**config, "adapted_shape": about["ours"]["adapted_shape"]}
         workers = {"ours": ours}
         for peer in peers:
-            argument = config if peer in ("plain", "unguarded") else setup
+            argument = setup if peer in ("hf", "hf_compile") else config
             workers[peer] = stack.enter_context(measure.Worker(peer, PEERS[peer], argument))
             about[peer] = workers[peer].call("describe")
             check_peer(peer, about[peer], about["ours"])

@@ -14,6 +14,7 @@ from perceiver_jax import command_line
 from perceiver_jax.errors import ConfigError
 
 OUTPUT_DIR = flags.DEFINE_string("output_dir", ".", "where samples.png goes")
+WRITE_TFDS = flags.DEFINE_string("write_tfds", "", "a new folder: writes the images there, as TFDS array_record files")
 NUM_SAMPLES = flags.DEFINE_integer("num_samples", 20, "pictures on the sheet", lower_bound=1)
 CHECKED = 256
 """Examples of a split that are read for the ranges."""
@@ -31,6 +32,10 @@ def main(argv: Sequence[str]) -> None:
     _print_classes(source)
     if (file := _draw(source)) is not None:
         print(f"samples: {file}")
+    if WRITE_TFDS.value:
+        from perceiver_jax.data import prepared_images  # imports TFDS
+
+        print(f"written: {prepared_images.write_source(Path(WRITE_TFDS.value).expanduser(), source)}")
 
 
 def _print_split(source, split: str) -> None:

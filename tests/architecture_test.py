@@ -59,6 +59,7 @@ VERB_LINES = 120
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 TESTS_WITHOUT_SOURCE = {
     "architecture",
+    "bad_examples",
     "bad_input",
     "benchmarks",
     "configs",

@@ -4,7 +4,6 @@
 A table: what is broken, the command, the line. `command_line_test` has the rows that need no files.
 """
 
-import json
 import re
 import shutil
 import zipfile
@@ -15,6 +14,7 @@ import pytest
 
 from perceiver_jax import experiment
 from tests import readers
+from tests.damage import binary, cut, nothing, text, value, without
 from tests.data import conftest as sets
 
 EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
@@ -35,13 +35,6 @@ def good(tmp_path_factory):
     return folder
 
 
-# What can be broken: functions of the copied folder.
-
-
-def nothing(folder):
-    pass
-
-
 def array(file, name, change):
     """Replaces an array of an HDF5 file of the set by `change(array)`."""
 
@@ -60,54 +53,6 @@ def at(place, value):
         return values
 
     return change
-
-
-def cut(name, size):
-    """Leaves the first `size` bytes of the files that match."""
-
-    def apply(folder):
-        for file in folder.rglob(name):
-            file.write_bytes(file.read_bytes()[:size])
-
-    return apply
-
-
-def text(name, content):
-    """Another content for a file."""
-
-    def apply(folder):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(content)
-
-    return apply
-
-
-def binary(name, content):
-    return lambda folder: (folder / name).write_bytes(content)
-
-
-def without(name):
-    def apply(folder):
-        (path,) = folder.rglob(name)
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return apply
-
-
-def value(file, way, new):
-    """Sets, or with None removes, a value of a JSON file."""
-
-    def apply(folder):
-        content = json.loads((folder / file).read_text())
-        section, *path = content, *way.split(".")
-        for key in path[:-1]:
-            section = section[key]
-        section[path[-1]] = new
-        if new is None:
-            del section[path[-1]]
-        (folder / file).write_text(json.dumps(content))
-
-    return apply
 
 
 def zipped(damage):

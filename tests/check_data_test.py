@@ -4,6 +4,8 @@
 import numpy as np
 from PIL import Image
 
+from tests.data.conftest import write_cifar
+
 CLASSES = ("cone", "funnel")
 
 
@@ -50,3 +52,13 @@ def test_sequences_are_drawn(run_module, tmp_path):
     result = run_module("check_data", "--config=configs/sequences.py:tiny", f"--output_dir={tmp_path}")
     assert result.rc == 0, result.stderr
     assert Image.open(tmp_path / "samples.png").size[0] > 1000
+
+
+def test_images_are_drawn_and_written_as_a_set_of_tfds(run_module, tmp_path):
+    write_cifar(tmp_path / "cifar-10-batches-py")
+    data = ("--config=configs/cifar10.py", f"--config.data.path={tmp_path / 'cifar-10-batches-py'}")
+    result = run_module("check_data", *data, f"--output_dir={tmp_path}", f"--write_tfds={tmp_path / 'tfds'}")
+    assert result.rc == 0, result.stderr
+    assert "image: (32, 32, 3) uint8, 0 to 255" in result.stdout
+    assert f"written: {tmp_path}/tfds/prepared_images/1.0.0" in result.stdout
+    assert np.asarray(Image.open(tmp_path / "samples.png")).std() > 20

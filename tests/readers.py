@@ -30,6 +30,8 @@ from perceiver_jax.training.record import run_record
 from perceiver_jax.training.state import init_state, state_maker
 from perceiver_jax.training.writers import Writers
 from tests.data import conftest as sets
+from tests.example_readers import read_classes, read_images, read_series, read_text
+from tests.example_sets import WRITERS
 from tests.reports import attention_files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -245,6 +247,16 @@ READERS = (
     Reader("PLY ascii", _write_ascii("ply", PLY), "**/*.ply", _read_files),
     Reader("zip", _write_zip, "set.zip", _read_zip),
     Reader("prepared array_record", _write_prepared, "prepared/**/*", _read_prepared),
+    Reader("CIFAR python", WRITERS["cifar"], "*", read_images),
+    Reader("CIFAR binary", WRITERS["cifar binary"], "*", read_images),
+    Reader("npz images", WRITERS["npz"], "*", read_images),
+    Reader("npy images", WRITERS["npy"], "*", read_images),
+    Reader("idx images", WRITERS["idx"], "*", read_images),
+    Reader("images by class", WRITERS["classes"], "**/*", read_classes),
+    Reader("array_record images", WRITERS["tfds"], "**/*", read_images),
+    Reader("ts series", WRITERS["ts"], "*", read_series),
+    Reader("tsv text", WRITERS["tsv"], "*", read_text),
+    Reader("text by class", WRITERS["books"], "*", read_text),
     Reader("run folder", write_run, "*.json", _read_run),
     Reader("checkpoints", _write_checkpoints, "**/*", _read_checkpoints),
     Reader("metrics.jsonl", _write_metrics, "metrics.jsonl", _read_metrics),

@@ -15,6 +15,12 @@ from perceiver_jax.errors import ConfigError
 
 SHAPE = (3, 32, 32)
 RECORD = 3 * 32 * 32
+MD5 = {  # of the official archives, from https://www.cs.toronto.edu/~kriz/cifar.html
+    "cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a",
+    "cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530",
+    "cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85",
+    "cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8",
+}
 TRAIN_10 = tuple(f"data_batch_{k}" for k in range(1, 6))
 
 
@@ -83,12 +89,12 @@ def read_cifar(folder: pathlib.Path) -> tuple[tuple[str, ...], dict[str, Labelle
 
 def _class_names(file: pathlib.Path) -> tuple[str, ...]:
     if file.suffix == ".txt":
-        return tuple(line.strip() for line in _bytes(file).decode().splitlines() if line.strip())
+        return tuple(line.strip() for line in _text(file).splitlines() if line.strip())
     meta = _unpickle(file)
     names = next((meta[key] for key in ("fine_label_names", "label_names") if key in meta), None)
     if not names:
         raise ConfigError(f"{file}: holds no class names: expected label_names or fine_label_names. Unpack it again.")
-    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
+    return tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names)
 
 
 def _read_file(file: pathlib.Path, kind: Version, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -119,6 +125,13 @@ def _binary(file: pathlib.Path, label_bytes: int) -> tuple[np.ndarray, np.ndarra
         raise ConfigError(f"{file}: {len(content)} bytes: expected a multiple of {size}. Unpack the set again.")
     records = content.reshape(-1, size)
     return records[:, label_bytes:], records[:, label_bytes - 1]
+
+
+def _text(file: pathlib.Path) -> str:
+    try:
+        return _bytes(file).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: is not UTF-8 text (byte {error.start}). Unpack the set again.") from error
 
 
 def _bytes(file: pathlib.Path) -> bytes:

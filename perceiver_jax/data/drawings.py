@@ -78,8 +78,7 @@ class Drawings(ImageAugmentation):
 
     @property
     def spec(self) -> Spec:
-        size = self.image_size or self.size
-        arrays = {"image": ArraySpec((size, size, 3), "uint8"), "label": ArraySpec((), "int32")}
+        arrays = {"image": ArraySpec(self.shape((self.size, self.size, 3)), "uint8"), "label": ArraySpec((), "int32")}
         return Spec(arrays, class_names=NAMES, mean=(127.5,) * 3, std=(64.0,) * 3)
 
     @property

@@ -3,6 +3,7 @@
 
 import dataclasses
 import gzip
+import hashlib
 import logging
 import os
 import pathlib
@@ -15,7 +16,7 @@ import urllib.parse
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from perceiver_jax.data.layouts import find_folder
 from perceiver_jax.data.prepared import key, locked, prepare
@@ -39,6 +40,7 @@ class Wanted:
         form_of: the form of the set in a folder; "" for none.
         config: a config that trains on it.
         official: address of the archive that an error names where nothing is downloaded.
+        md5: sums of published archives, by their names; what is downloaded under such a name must have it.
     """
 
     what: str
@@ -46,6 +48,7 @@ class Wanted:
     form_of: Callable[[pathlib.Path], str]
     config: str
     official: str
+    md5: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def find_set(path: pathlib.Path, candidates: list[pathlib.Path], address: str, wanted: Wanted) -> pathlib.Path:
@@ -105,11 +108,14 @@ def _unzip(archive: pathlib.Path, folder: pathlib.Path) -> None:
         raise _broken(archive, error) from error
 
 
-def download(address: str, folder: pathlib.Path) -> pathlib.Path:
+def download(address: str, folder: pathlib.Path, md5: Mapping[str, str]) -> pathlib.Path:
     """Downloads a file into a folder, which is made once the server answers; one process does it.
 
+    Args:
+        md5: known sums, by the file's name.
+
     Raises:
-        OSError: no network, a refused certificate, nothing at the address, a broken transfer.
+        OSError: no network, a refused certificate, nothing at the address, a broken transfer, another sum.
     """
     url = urllib.parse.urlsplit(address)
     if url.scheme not in ("http", "https") or not url.hostname:
@@ -120,11 +126,11 @@ def download(address: str, folder: pathlib.Path) -> pathlib.Path:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
             if not file.exists():
-                _store(response, file, address)
+                _store(response, file, address, md5.get(file.name))
     return file
 
 
-def _store(response, file: pathlib.Path, address: str) -> None:
+def _store(response, file: pathlib.Path, address: str, md5: str | None) -> None:
     expected = int(response.headers.get("Content-Length") or 0)
     LOG.info("downloading %s, %.0f MB, into %s", address, expected / 1e6, file.parent)
     partial = file.with_name(f"{file.name}.partial")
@@ -133,9 +139,16 @@ def _store(response, file: pathlib.Path, address: str) -> None:
             shutil.copyfileobj(response, stream, CHUNK)
         if expected and partial.stat().st_size != expected:
             raise OSError(f"got {partial.stat().st_size} of {expected} bytes")
+        if md5 is not None and (found := _md5(partial)) != md5:
+            raise OSError(f"{file.name} has the md5 sum {found}: expected {md5}, so it is not the published archive")
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _md5(file: pathlib.Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _look_up(host: str) -> None:
@@ -179,7 +192,7 @@ def _fetched(path: pathlib.Path, address: str, wanted: Wanted) -> pathlib.Path:
         problem += f" (expected {wanted.forms}, got {', '.join(others[:5])})"
     elif address:
         try:
-            return download(address, path)
+            return download(address, path, wanted.md5)
         except OSError as error:
             problem += f", and the download failed ({' '.join(str(error).split())})"
     again = own_command() or f"python -m perceiver_jax.main --config={wanted.config} --config.data.path={path}"

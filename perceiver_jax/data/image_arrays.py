@@ -7,12 +7,12 @@ train, validation and test; `class_names` is optional.
 
 import gzip
 import pathlib
-import zipfile
 import zlib
 
 import numpy as np
 
 from perceiver_jax.data.cifar import LabelledImages
+from perceiver_jax.data.labels import numbered
 from perceiver_jax.errors import ConfigError
 
 SPLITS = ("train", "validation", "test")
@@ -20,7 +20,7 @@ NAMES = (("{}_images", "{}_labels"), ("x_{}", "y_{}"))
 IDX = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")}
 IDX["test"] = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 IDX_TYPES = {8: np.uint8, 9: np.int8, 11: np.int16, 12: np.int32, 13: np.float32, 14: np.float64}
-BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+BROKEN = (OSError, ValueError, EOFError, KeyError, IndexError, zlib.error)
 
 
 def arrays_lie_in(folder: pathlib.Path) -> bool:
@@ -47,7 +47,7 @@ def read_arrays(path: pathlib.Path) -> tuple[tuple[str, ...], dict[str, Labelled
         try:
             content = np.load(file, allow_pickle=False)
             arrays |= dict(content) if file.suffix == ".npz" else {file.stem: content}
-        except BROKEN as error:
+        except Exception as error:  # a damaged header raises whatever it likes
             raise _unreadable(file, error) from error
     splits = {}
     for split in SPLITS:
@@ -60,8 +60,9 @@ def read_arrays(path: pathlib.Path) -> tuple[tuple[str, ...], dict[str, Labelled
     if "train" not in splits:
         known = " or ".join(image.format("train") for image, _ in NAMES)
         raise ConfigError(f"{path}: expected {known}, got {', '.join(arrays) or 'nothing'}.")
-    names = tuple(map(str, arrays["class_names"])) if "class_names" in arrays else numbered(splits["train"].label)
-    return names, splits
+    if "class_names" in arrays:
+        return tuple(map(str, arrays["class_names"].ravel())), splits
+    return numbered((part.label for part in splits.values()), path), splits
 
 
 def read_idx(folder: pathlib.Path) -> tuple[tuple[str, ...], dict[str, LabelledImages]]:
@@ -75,7 +76,7 @@ def read_idx(folder: pathlib.Path) -> tuple[tuple[str, ...], dict[str, LabelledI
         if split == "train" or _idx_file(folder, image).is_file():
             images, labels = (_idx(_idx_file(folder, name)) for name in (image, label))
             splits[split] = labelled(images, labels, f"{folder}: {image}")
-    return numbered(splits["train"].label), splits
+    return numbered((part.label for part in splits.values()), folder), splits
 
 
 def labelled(images: np.ndarray, labels: np.ndarray, where: str) -> LabelledImages:
@@ -94,17 +95,13 @@ def labelled(images: np.ndarray, labels: np.ndarray, where: str) -> LabelledImag
             f"{where}: {len(images)} images with {len(labels)} labels of {labels.dtype}: expected one integer each."
         )
     if images.dtype.kind == "f":
-        images = images.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is named
+            images = images.astype(np.float32, copy=False)
         if bad := np.flatnonzero(~np.isfinite(images).all((1, 2, 3))).tolist():
             raise ConfigError(f"{where}: {len(bad)} images hold NaN or infinity, the first is number {bad[0]}.")
     elif images.dtype != np.uint8:
         raise ConfigError(f"{where} has type {images.dtype}: expected uint8, or floating point.")
     return LabelledImages(images, labels.astype(np.int32))
-
-
-def numbered(labels: np.ndarray) -> tuple[str, ...]:
-    """Names for classes that have none: their numbers, up to the largest label."""
-    return tuple(str(k) for k in range(int(labels.max(initial=0)) + 1))
 
 
 def _idx_file(folder: pathlib.Path, name: str) -> pathlib.Path:
@@ -123,7 +120,7 @@ def _idx(file: pathlib.Path) -> np.ndarray:
         dtype, ndim = np.dtype(IDX_TYPES[content[2]]).newbyteorder(">"), content[3]
         shape = np.frombuffer(content, ">i4", ndim, 4)
         return np.frombuffer(content, dtype, offset=4 + 4 * ndim).reshape(shape).astype(dtype.newbyteorder("="))
-    except (*BROKEN, IndexError) as error:
+    except BROKEN as error:
         raise _unreadable(file, error) from error
 
 

@@ -5,11 +5,10 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
-import numpy as np
-
 from perceiver_jax.data.cifar import LabelledImages, read_cifar, version
 from perceiver_jax.data.image_arrays import arrays_lie_in, idx_lie_in, read_arrays, read_idx
 from perceiver_jax.data.image_folders import class_folders_lie_in
+from perceiver_jax.data.labels import check_labels
 from perceiver_jax.errors import ConfigError
 
 Content = tuple[tuple[str, ...], dict[str, LabelledImages]]
@@ -60,22 +59,11 @@ def checked(content: Content, where: pathlib.Path) -> Content:
         ConfigError: labels out of range, a class that training lacks, splits of different size.
     """
     names, splits = content
+    check_labels({split: part.label for split, part in splits.items()}, names, where)
     for split, part in splits.items():
-        low, high = int(part.label.min(initial=0)), int(part.label.max(initial=0))
-        if len(part.label) and part.label.min() == 1 and len(np.unique(part.label)) == high:
-            raise ConfigError(f"{where}: {split} has labels from 1 to {high}: expected 0 to {high - 1}. Subtract 1.")
-        if low < 0 or high >= len(names):
-            raise ConfigError(f"{where}: {split} has labels from {low} to {high}: expected 0 to {len(names) - 1}.")
         if part.image.shape[1:] != splits["train"].image.shape[1:]:
             raise ConfigError(
                 f"{where}: {split} has images of shape {part.image.shape[1:]}: expected "
                 f"{splits['train'].image.shape[1:]} as in train."
             )
-    if not len(splits["train"].label):
-        raise ConfigError(f"{where}: the training split is empty: expected at least one image.")
-    trained = set(np.unique(splits["train"].label))
-    for split, part in splits.items():
-        if unseen := sorted(set(np.unique(part.label)) - trained):
-            missing = ", ".join(names[k] for k in unseen)
-            raise ConfigError(f"{where}: {split} has classes that train lacks: {missing}.")
     return content

@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 
-from perceiver_jax.data.cifar import LabelledImages
+from perceiver_jax.data.cifar import MD5, LabelledImages
 from perceiver_jax.data.fetch import Wanted, find_set
 from perceiver_jax.data.image_arrays import read_arrays
 from perceiver_jax.data.image_folders import POLICIES, decoded, list_files
@@ -68,9 +68,8 @@ class ImageSet(ImageAugmentation):
     def spec(self) -> Spec:
         names, splits, (mean, std) = self._read()
         image = splits["train"].image
-        size = image.shape[1:3] if self.image_size is None else (self.image_size, self.image_size)
         arrays = {
-            "image": ArraySpec((*size, image.shape[3]), image.dtype.name),
+            "image": ArraySpec(self.shape(image.shape[1:]), image.dtype.name),
             "label": ArraySpec((), "int32"),
         }
         return Spec(arrays, class_names=names, mean=mean, std=std)
@@ -105,7 +104,7 @@ class ImageSet(ImageAugmentation):
         path = pathlib.Path(self.path).expanduser()
         if path.suffix == ".npz" and path.is_file():
             return checked(read_arrays(path), path)
-        wanted = Wanted("image", FORMS_EXPECTED, form_of, "configs/cifar10.py", self.address)
+        wanted = Wanted("image", FORMS_EXPECTED, form_of, "configs/cifar10.py", self.address, MD5)
         folder = find_set(path, roots(path, self.prepared_path), self.address if self.download else "", wanted)
         read = FORMS[form_of(folder)].read or self._prepared
         return checked(read(folder), folder)

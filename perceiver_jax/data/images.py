@@ -55,6 +55,13 @@ class ImageAugmentation:
         if problems:
             raise ConfigError(" ".join(problems))
 
+    def shape(self, stored: tuple[int, int, int]) -> tuple[int, int, int]:
+        """What an image of the stored shape becomes; ConfigError for an order of pixels that does not fit it."""
+        shape = stored if self.image_size is None else (self.image_size, self.image_size, stored[2])
+        if self.permutation_file:
+            pixel_order(shape[0] * shape[1], None, self.permutation_file)
+        return shape
+
     def apply(self, images: np.ndarray, ids: np.ndarray, epoch: int | None) -> np.ndarray:
         """The images of the examples `ids` as the model sees them in this epoch, or in evaluation (None)."""
         train = epoch is not None
@@ -113,7 +120,7 @@ def pixel_order(num_pixels: int, seed: int | None, file: str) -> np.ndarray:
         return randomness.permutation(num_pixels, seed, "pixels")
     try:
         order = np.load(file)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged header raises whatever it likes
         raise ConfigError(f"permutation_file={file} cannot be read ({' '.join(str(error).split())}).") from error
     if order.ndim != 1 or order.dtype.kind not in "iu" or len(order) != num_pixels:
         raise ConfigError(

@@ -1,43 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Your own examples, from any Python object with `__len__` and `__getitem__`.
+"""Your own examples as sources: of one shape, e.g. images, and sequences of any length.
 
-`factory` names a function, `FILE.py:NAME` or `package.module:NAME`. Called with "train", "validation" or "test" it
-returns the examples of that split, or None where there are none: those of validation and test are then taken from
-train. An example is a dict: `input`, an array; `label`, an integer from 0; and for sequences, if you like, `mask`, 1
-for each real step. Class names are the attribute `class_names` of what is returned for "train", or numbers.
+`factory` names a function, `FILE.py:NAME` or `package.module:NAME`; what it gives is for `own_objects`.
 """
 
 import dataclasses
-import importlib
-import importlib.util
-import pathlib
 import threading
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from perceiver_jax.data.image_arrays import numbered
 from perceiver_jax.data.image_set import channel_statistics
 from perceiver_jax.data.images import ImageAugmentation
+from perceiver_jax.data.own_objects import Examples, read_own
 from perceiver_jax.data.spec import ArraySpec, Spec
-from perceiver_jax.data.splits import stratified
 from perceiver_jax.errors import ConfigError
 
-SPLITS = ("train", "validation", "test")
 _READING = threading.Lock()
-
-
-@dataclasses.dataclass(frozen=True)
-class Examples:
-    """Inputs of one split, each an array, and their labels, int32."""
-
-    inputs: list[np.ndarray]
-    label: np.ndarray
-
-    def rows(self, chosen: np.ndarray) -> "Examples":
-        """Those that are marked."""
-        return Examples([self.inputs[i] for i in np.flatnonzero(chosen)], self.label[chosen])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,9 +40,7 @@ class OwnExamples(ImageAugmentation):
     def spec(self) -> Spec:
         names, splits, statistics = self._read()
         first = splits["train"].inputs[0]
-        shape = first.shape
-        if first.ndim == 3 and self.image_size:
-            shape = (self.image_size, self.image_size, shape[2])
+        shape = self.shape(first.shape) if first.ndim == 3 else first.shape
         arrays = {"input": ArraySpec(shape, first.dtype.name), "label": ArraySpec((), "int32")}
         return Spec(arrays, names, *statistics)
 
@@ -180,13 +156,13 @@ class OwnSequences:
             if "_content" not in self.__dict__:
                 fractions = {"test": self.test_fraction, "validation": self.validation_fraction}
                 names, splits = read_own(self.factory, fractions, self.split_seed)
-                channels = splits["train"].inputs[0].shape[-1]
+                channels = (1, *splits["train"].inputs[0].shape)[-1]
                 for split, part in splits.items():
                     for i, array in enumerate(part.inputs):
-                        if array.ndim != 2 or array.shape[1] != channels or not len(array):
+                        if array.ndim != 2 or array.shape[1] != channels:
                             raise ConfigError(
                                 f"{self.factory}: example {i} of {split} has shape {array.shape}: expected (length, "
-                                f"{channels}) with a length of at least 1."
+                                f"{channels})."
                             )
                         part.inputs[i] = array[: self.max_length].astype(np.float32)
                 longest = max(len(array) for part in splits.values() for array in part.inputs)
@@ -195,72 +171,3 @@ class OwnSequences:
 
     def __getstate__(self):
         return {name: value for name, value in self.__dict__.items() if name != "_content"}
-
-
-def read_own(factory: str, fractions: dict[str, float], split_seed: int) -> tuple[tuple[str, ...], dict[str, Examples]]:
-    """Class names and splits of a factory's examples, those of `fractions` taken from train where it has none.
-
-    Raises:
-        ConfigError: names the example that is wrong.
-    """
-    make = find_factory(factory)
-    objects = {split: make(split) for split in SPLITS}
-    if objects["train"] is None or not len(objects["train"]):
-        raise ConfigError(f"{factory}: has no examples for 'train': expected at least one.")
-    splits = {
-        split: _examples(examples, f"{factory}: example {{}} of {split}")
-        for split, examples in objects.items()
-        if examples is not None and len(examples)
-    }
-    names = tuple(map(str, getattr(objects["train"], "class_names", ()))) or numbered(splits["train"].label)
-    for split, part in splits.items():
-        if part.label.max() >= len(names):
-            raise ConfigError(f"{factory}: {split} has the label {part.label.max()}: expected 0 to {len(names) - 1}.")
-    for split, fraction in fractions.items():
-        if split not in splits and fraction:
-            chosen = stratified(splits["train"].label, fraction, split_seed, split)
-            splits |= {split: splits["train"].rows(chosen), "train": splits["train"].rows(~chosen)}
-    return names, {split: splits[split] for split in SPLITS if split in splits and len(splits[split].label)}
-
-
-def find_factory(name: str) -> Callable[[str], Any]:
-    """The function that `FILE.py:NAME` or `package.module:NAME` names.
-
-    Raises:
-        ConfigError: it cannot be imported.
-    """
-    place, _, attribute = name.rpartition(":")
-    try:
-        if place.endswith(".py"):
-            file = pathlib.Path(place).expanduser()
-            spec = importlib.util.spec_from_file_location(file.stem, file)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(place)
-        return getattr(module, attribute)
-    except (ImportError, OSError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"factory={name!r} cannot be imported ({' '.join(str(error).split())}). Write FILE.py:NAME or module:NAME."
-        ) from error
-
-
-def _examples(examples: Any, where: str) -> Examples:
-    inputs, labels = [], []
-    for i in range(len(examples)):
-        example = examples[i]
-        if not isinstance(example, dict) or not {"input", "label"} <= example.keys():
-            got = ", ".join(map(str, example)) if isinstance(example, dict) else type(example).__name__
-            raise ConfigError(f"{where.format(i)}: expected a dict with input and label, got {got}.")
-        array, label = np.asarray(example["input"]), np.asarray(example["label"])
-        if array.dtype == np.float64:
-            array = array.astype(np.float32)
-        if "mask" in example:
-            array = array[np.asarray(example["mask"]).astype(bool)]
-        if label.shape != () or label.dtype.kind not in "iu" or label < 0:
-            raise ConfigError(f"{where.format(i)}: its label is {example['label']!r}: expected an integer from 0.")
-        if array.dtype.kind not in "iuf" or (array.dtype.kind == "f" and not np.isfinite(array).all()):
-            raise ConfigError(f"{where.format(i)}: its input is not all finite numbers ({array.dtype}).")
-        inputs.append(array)
-        labels.append(int(label))
-    return Examples(inputs, np.array(labels, np.int32))

@@ -5,9 +5,10 @@ Importing this module imports TFDS: do it where a set is prepared or read. Which
 """
 
 import contextlib
+import functools
 import io
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import grain
 import numpy as np
@@ -15,6 +16,8 @@ import tensorflow_datasets as tfds
 
 from perceiver_jax.data.cifar import LabelledImages
 from perceiver_jax.data.image_arrays import labelled
+from perceiver_jax.data.prepared import prepare
+from perceiver_jax.data.source import Source
 from perceiver_jax.errors import ConfigError
 
 READ_AT_ONCE = 256  # records
@@ -75,6 +78,31 @@ def write(
         if builder.problem is not None:
             raise builder.problem from None
         raise
+
+
+def write_source(folder: pathlib.Path, source: Source) -> pathlib.Path:
+    """Prepares what a source gives in evaluation, all its splits, in a new folder.
+
+    Returns:
+        The folder that `tfds.builder_from_directory` opens; our reader opens this one and `folder`.
+
+    Raises:
+        ConfigError: no images of uint8, the folder is there already or cannot be written.
+    """
+    array = source.spec.arrays.get("image")
+    if array is None or array.dtype != "uint8" or not source.spec.class_names:
+        raise ConfigError("only images of uint8 with classes are written as a TFDS set: this config's data are others.")
+    if folder.exists():
+        raise ConfigError(f"{folder} is there already. Name a new folder, or delete it.")
+
+    def examples(split: str) -> Iterator[tuple[np.ndarray, int]]:
+        for ids in np.array_split(np.arange(count := source.num_examples(split)), -(-count // READ_AT_ONCE)):
+            batch = source.load(split, ids, None)
+            yield from zip(batch["image"], batch["label"], strict=True)
+
+    splits = {split: functools.partial(examples, split) for split in source.splits}
+    names, shape = source.spec.class_names, array.shape
+    return find(prepare([folder.parent], folder.name, lambda place: write(place, names, shape, splits)))
 
 
 def find(folder: pathlib.Path) -> pathlib.Path | None:

@@ -109,7 +109,8 @@ def _values(text: str) -> np.ndarray:
     if not text.strip():
         return np.zeros(0, np.float32)
     try:
-        values = np.array(text.replace("?", "nan").split(","), np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is named
+            values = np.array(text.replace("?", "nan").split(","), np.float32)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if np.isinf(values).any():

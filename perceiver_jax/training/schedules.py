@@ -69,7 +69,10 @@ def make_schedule(
 
     warmup = warmup_steps or to_step(warmup_epochs)
     if warmup >= num_steps:
-        raise ConfigError(f"a warm-up of {warmup} steps does not end within the run of {num_steps}. Shorten it.")
+        raise ConfigError(
+            f"a warm-up of {warmup} steps does not end within the run of {num_steps}. Shorten it "
+            f"(config.schedule.{'warmup_steps' if warmup_steps else 'warmup_epochs'}), or train for longer."
+        )
     if name == "constant":
         schedule = _piecewise([], [learning_rate])
     elif name == "multistep":

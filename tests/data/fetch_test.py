@@ -2,8 +2,10 @@
 """Archives are unpacked and nothing leaves them; a server on this machine stands for the real one."""
 
 import functools
+import hashlib
 import http.server
 import sys
+import tarfile
 import threading
 import time
 import zipfile
@@ -11,7 +13,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from perceiver_jax.data import fetch
+from perceiver_jax.data import cifar, fetch
+from perceiver_jax.data.image_set import ImageSet
 from perceiver_jax.data.modelnet import ADDRESS, ModelNet
 from perceiver_jax.errors import ConfigError
 
@@ -103,6 +106,22 @@ def test_without_a_network_one_error_says_it_all_at_once(tmp_path, address):
 def test_nothing_at_the_address(tmp_path, server):
     with pytest.raises(ConfigError, match="download failed .*404"):
         source(tmp_path / "data", 10, download=True, address=f"{server[1]}/set.zip").labels("train")
+
+
+def test_a_download_must_be_the_published_archive(tmp_path, cifar_folder, server, monkeypatch):
+    folder, address = server
+    file = folder / "cifar-10-python.tar.gz"
+    with tarfile.open(file, "w:gz") as content:
+        content.add(cifar_folder, cifar_folder.name)
+    images = ImageSet(path=str(tmp_path / "new"), address=f"{address}/{file.name}")
+    found, official = hashlib.md5(file.read_bytes()).hexdigest(), cifar.MD5[file.name]
+    with pytest.raises(ConfigError, match=f"download failed .*md5 sum {found}: expected {official}.* Fetch {address}"):
+        images.labels("train")
+    assert not list((tmp_path / "new").glob("cifar*"))
+    monkeypatch.setitem(cifar.MD5, file.name, found)
+    assert images.num_examples("test") == 12
+    monkeypatch.setitem(cifar.MD5, file.name, official)
+    assert ImageSet(path=str(tmp_path / "new"), split_seed=1).num_examples("test") == 12  # what lies there is used
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, server):

@@ -70,6 +70,11 @@ def test_floats_stay_floats(tmp_path):
         ({"train_labels": LABELS / 2}, "12 images with 12 labels of float64: expected one integer each"),
         ({"train_labels": LABELS + 1}, "train has labels from 1 to 3: expected 0 to 2. Subtract 1"),
         ({"train_labels": LABELS - 1}, "train has labels from -1 to 1: expected 0 to 1"),
+        (
+            {"train_labels": LABELS * 10**8},
+            "has the label 200000000, but 12 examples: expected classes",
+        ),
+        ({"train_images": IMAGES * 1e300}, "12 images hold NaN or infinity"),
         ({"class_names": np.array(["a", "b"])}, "train has labels from 0 to 2: expected 0 to 1"),
         ({"test_images": IMAGES[:2, :3]}, "has test_images but no test_labels"),
         ({"test_images": IMAGES[:2, :3], "test_labels": LABELS[:2]}, r"test has images of shape \(3, 4, 3\): expected"),

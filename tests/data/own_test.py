@@ -86,11 +86,36 @@ def test_images_are_augmented_and_split(write):
         ("def examples(split): return [{'input': [1.0], 'label': 0.5}]", "label is 0.5: expected an integer from 0"),
         ("def examples(split): return [{'input': [1.0], 'label': -1}]", "label is -1: expected an integer from 0"),
         ("def examples(split): return [{'input': [float('nan')], 'label': 0}]", "not all finite numbers"),
+        ("def examples(split): return [{'input': [1e300], 'label': 0}]", "not all finite numbers"),
         ("def examples(split): return [{'input': 'abc', 'label': 0}]", "not all finite numbers"),
         (
             "def examples(split): return [{'input': [1.0] * n, 'label': 0} for n in (3, 4)]",
             r"example 1 of train has shape \(4,\).*expected \(3,\)",
         ),
+        ("def examples(split): return [{'input': [[1.0], [1.0, 2.0]], 'label': 0}]", "its input is ragged"),
+        ("def examples(split): return [{'input': [1.0], 'label': 0, 'mask': [0]}]", "its input is empty"),
+        (
+            "def examples(split): return [{'input': [1.0], 'label': 0, 'mask': [1, 1]}]",
+            r"mask has shape \(2,\): expected",
+        ),
+        (
+            "def examples(split): return [{'input': [1.0], 'label': k} for k in (1, 2)]",
+            "labels from 1 to 2.*Subtract 1",
+        ),
+        (
+            "def examples(split): return [{'input': [1.0], 'label': split == 'test'}]",
+            "label is False: expected an integer",
+        ),
+        (
+            "def examples(split): return [{'input': [1.0], 'label': int(split == 'test')}]",
+            "test has classes that train lacks: 1",
+        ),
+        ("def examples(split): return missing", r"examples\('train'\) failed with NameError.*my_data.py, line 1"),
+        (
+            "class X:\n def __len__(self): return 2\n def __getitem__(self, i): 1 / 0\ndef examples(split): return X()",
+            r"example 0 of train failed with ZeroDivisionError.*line 3\). Mend",
+        ),
+        ("def examples(:", "cannot be imported .SyntaxError"),
         ("def other(split): pass", "cannot be imported .*has no attribute 'examples'"),
     ],
 )

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is prepared comes back as it was; sets that TFDS itself prepared are read alike."""
 
+import tarfile
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -8,7 +10,9 @@ from PIL import Image
 
 from perceiver_jax.data import prepared_images
 from perceiver_jax.data.image_set import ImageSet
+from perceiver_jax.data.patterns import Patterns
 from perceiver_jax.errors import ConfigError
+from tests.data.conftest import CIFAR_CLASSES, write_cifar
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 4, 5, 3)).astype(np.uint8)
 LABELS = np.arange(9) % 3
@@ -52,6 +56,34 @@ def test_round_trip_and_damage(tmp_path):
         file.write_bytes(b"damage")
     with pytest.raises(ConfigError, match="the prepared set is damaged"):
         prepared_images.read(tmp_path)
+
+
+@pytest.mark.parametrize("version", ["cifar-10-batches-py", "cifar-100-binary"])
+def test_an_official_archive_becomes_a_set_of_tfds(tmp_path, version):
+    write_cifar(tmp_path / version, version)
+    with tarfile.open(tmp_path / "official.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / version, version)
+    official = ImageSet(path=str(tmp_path / "official.tar.gz"), validation_fraction=0.0, flip=True)
+    place = prepared_images.write_source(tmp_path / "tfds", official)
+    builder = tfds.builder_from_directory(str(place))
+    assert builder.info.features["label"].names == list(CIFAR_CLASSES) == list(official.spec.class_names)
+    again = ImageSet(path=str(tmp_path / "tfds"), validation_fraction=0.0)
+    assert again.splits == official.splits == ("train", "test") and again.spec == official.spec
+    for split in official.splits:
+        count = official.num_examples(split)
+        assert count == again.num_examples(split) == builder.info.splits[split].num_examples
+        ours, theirs = again.load(split, np.arange(count), None), official.load(split, np.arange(count), None)
+        np.testing.assert_array_equal(ours["image"], theirs["image"])
+        np.testing.assert_array_equal(ours["label"], theirs["label"])
+    first = builder.as_data_source(split="train")[0]
+    np.testing.assert_array_equal(first["image"], official.load("train", np.arange(1), None)["image"][0])
+    with pytest.raises(ConfigError, match="tfds is there already. Name a new folder"):
+        prepared_images.write_source(tmp_path / "tfds", official)
+
+
+def test_only_images_are_written(tmp_path):
+    with pytest.raises(ConfigError, match="only images of uint8 with classes"):
+        prepared_images.write_source(tmp_path / "tfds", Patterns())
 
 
 def test_a_set_of_tfds(tmp_path):

@@ -45,6 +45,7 @@ def test_univariate(tmp_path):
         (["1,2:3,4:c"], r"class 'c' is not in the header \(@classLabel b 10\)"),
         (["1,x:3,4:b"], "could not convert string to float: 'x'"),
         (["1,inf:3,4:b"], "infinite value"),
+        (["1,1e300:3,4:b"], "infinite value"),
         (["1,NaN:3,4:b"], "missing value .* header rules out"),
         (["::b"], "is an empty sequence"),
         (["(0,1),(1,2):(0,3),(1,4):b"], "has timestamps"),

@@ -92,7 +92,7 @@ def test_boundaries():
         ({"name": "constant", "warmup_epochs": 1, "warmup_steps": 3}, "warmup_steps=3.*0 if warmup_epochs"),
         (
             {"name": "constant", "warmup_epochs": 12},
-            "warm-up of 120 steps does not end within the run of 120",
+            "warm-up of 120 steps does not end within the run of 120. Shorten it .config.schedule.warmup_",
         ),
     ],
 )
