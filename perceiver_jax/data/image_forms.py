@@ -10,9 +10,10 @@ import numpy as np
 from perceiver_jax.data.cifar import LabelledImages, read_cifar, version
 from perceiver_jax.data.image_arrays import arrays_lie_in, idx_lie_in, read_arrays, read_idx
 from perceiver_jax.data.image_folders import class_folders_lie_in
+from perceiver_jax.data.images_by_id import ImagesById
 from perceiver_jax.errors import ConfigError
 
-Content = tuple[tuple[str, ...], dict[str, LabelledImages]]
+Content = tuple[tuple[str, ...], dict[str, LabelledImages | ImagesById]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Form:
     """Attributes:
     expected: what it looks like, for errors.
     lies_in: whether a folder holds it.
-    read: class names and splits; None where it is prepared first.
+    read: class names and splits, into memory; None where that depends on more than the folder (`image_set`).
     """
 
     expected: str
@@ -28,19 +29,12 @@ class Form:
     read: Callable[[pathlib.Path], Content] | None
 
 
-def read_tfds(folder: pathlib.Path) -> Content:
-    """A prepared TFDS set."""
-    from perceiver_jax.data import prepared_images  # imports TFDS
-
-    return prepared_images.read(folder)
-
-
 FORMS = {
     "cifar": Form("an official CIFAR folder", lambda folder: version(folder) is not None, read_cifar),
     "tfds": Form(
         "a prepared TFDS set",
         lambda folder: any(any(folder.glob(f"{depth}dataset_info.json")) for depth in ("", "*/", "*/*/")),
-        read_tfds,
+        None,
     ),
     "arrays": Form("a .npz or .npy files with train_images and train_labels", arrays_lie_in, read_arrays),
     "idx": Form("MNIST's idx files", idx_lie_in, read_idx),
@@ -66,10 +60,9 @@ def checked(content: Content, where: pathlib.Path) -> Content:
             raise ConfigError(f"{where}: {split} has labels from 1 to {high}: expected 0 to {high - 1}. Subtract 1.")
         if low < 0 or high >= len(names):
             raise ConfigError(f"{where}: {split} has labels from {low} to {high}: expected 0 to {len(names) - 1}.")
-        if part.image.shape[1:] != splits["train"].image.shape[1:]:
+        if part.shape != splits["train"].shape:
             raise ConfigError(
-                f"{where}: {split} has images of shape {part.image.shape[1:]}: expected "
-                f"{splits['train'].image.shape[1:]} as in train."
+                f"{where}: {split} has images of shape {part.shape}: expected {splits['train'].shape} as in train."
             )
     if not len(splits["train"].label):
         raise ConfigError(f"{where}: the training split is empty: expected at least one image.")
