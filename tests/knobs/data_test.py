@@ -46,6 +46,16 @@ IMAGE_CHANGES = {
     "permutation_seed": 1,
     "permutation_file": "order.npy",
 }
+SCENES = {"size": 16, "min_objects": 1, "max_objects": 2, **SIZES}
+SCENE_CHANGES = {
+    "size": 17,
+    "min_objects": 2,
+    "max_objects": 3,
+    "min_radius": 0.15,
+    "max_radius": 0.3,
+    "set_seed": 1,
+    **OTHER_SIZES,
+}
 SEQUENCES = {"num_buckets": 2, "max_length": 12}
 DATA = {  # name: [(values, another value of each field), ...]; paths are below the folder of `files`
     "solids": [
@@ -119,6 +129,8 @@ DATA = {  # name: [(values, another value of each field), ...]; paths are below 
     "drawings": [
         ({"size": 12, **SIZES, **IMAGES}, {"size": 13, "set_seed": 1, "noise": 0.0} | OTHER_SIZES | IMAGE_CHANGES)
     ],
+    "shapes": [(SCENES, SCENE_CHANGES)],
+    "sprites": [(SCENES, {**SCENE_CHANGES, "background": "black"})],
     "own": [({"factory": "own.py:images", **IMAGES}, {"factory": "own.py:others", **SPLITTING, **IMAGE_CHANGES})],
     "own_sequences": [
         (

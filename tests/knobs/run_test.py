@@ -24,10 +24,24 @@ from perceiver_jax.config import section, to_dict
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.training.settings import Settings
+from perceiver_jax.training.sharding import make_mesh
 from tests import readers
 
 TRAINING = Path(experiment.__file__).parent / "training"
-TASKS = {"classification": ({}, {"label_smoothing": 0.1, "mixup_alpha": 0.2, "cutmix_alpha": 1.0})}
+ARRAYS = {"image": ArraySpec((4, 4, 3), "uint8"), "label": ArraySpec((), "int32")}
+SPEC = Spec(ARRAYS, ("a", "b", "c"))
+SLOTS = {
+    "encoder": section("encoder", "patches", num_channels=4),
+    "decoder": section("decoder", "pixels", patch_size=4, num_channels=4),
+    **{"num_slots": 2, "slot_dim": 4, "mlp_dim": 4, "feature_dim": 4, "num_iterations": 2},
+}
+TASKS = {  # name: (model, another value of each field)
+    "classification": (lambda: Linear(), {"label_smoothing": 0.1, "mixup_alpha": 0.2, "cutmix_alpha": 1.0}),
+    "object_discovery": (
+        lambda: build("model", "slot_autoencoder", SLOTS, spec=SPEC),
+        {"num_slots": 3, "num_iterations": 1},
+    ),
+}
 OPTIMIZER = {
     "learning_rate": 2e-3,
     "b1": 0.8,
@@ -45,6 +59,7 @@ SCHEDULE = {
     "milestones": (3.0,),
     "gamma": 0.5,
     "step_epochs": 3.0,
+    "decay_steps": 30,
     "flat_epochs": 3.0,
     "t_max_epochs": 5.0,
     "eta_min": 1e-4,
@@ -55,6 +70,7 @@ SCHEDULES = {
     "flat_cosine": {"flat_epochs": 2.0},
     "multistep": {"milestones": (2.0, 4.0)},
     "step": {"step_epochs": 2.0},
+    "exponential": {"decay_steps": 40},
 }
 SHARED = {  # of all configs
     "seed": 1,
@@ -127,19 +143,21 @@ class Linear(nn.Module):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_each_field_of_a_task(name):
-    arrays = {"image": ArraySpec((4, 4, 3), "uint8"), "label": ArraySpec((), "int32")}
-    spec = Spec(arrays, ("a", "b", "c"))
-    batch = {name: jnp.zeros((4, *array.shape), array.dtype) for name, array in arrays.items()}
+    batch = {name: jnp.zeros((4, *array.shape), array.dtype) for name, array in ARRAYS.items()}
     batch["weight"] = jnp.ones(4)
+    make_model, changes = TASKS[name]
 
     def seen(values):
-        task = build("task", name, values, model=Linear(), spec=spec)
-        variables = task.init(jax.random.key(0), spec)
+        task = build("task", name, values, model=make_model(), spec=SPEC)
         rngs = {stream: jax.random.key(1) for stream in task.rng_streams}
-        return str(jax.make_jaxpr(lambda variables: task.loss(variables, batch, rngs, train=True))(variables))
+        variables = jax.eval_shape(lambda: task.init(jax.random.key(0), SPEC))
 
-    values, changes = TASKS[name]
-    assert set(changes) == fields("task", name) and dead(seen, values, changes) == []
+        def run(variables):
+            return task.loss(variables, batch, rngs, train=True), task.evaluate(variables, batch, rngs)
+
+        return str(jax.make_jaxpr(run)(variables))
+
+    assert set(changes) == fields("task", name) and dead(seen, {}, changes) == []
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -174,8 +192,9 @@ def test_each_field_of_a_schedule(name):
 
 
 def test_each_part_has_a_row():
-    """Of the other kinds: `models_test`, `data_test`."""
-    assert set(registry.PARTS) == {"data", "positions", "adapter", "model", "task", "optimizer", "schedule"}
+    """Of the other kinds: `models_test`, `slots_test`, `data_test`."""
+    others = {"data", "positions", "adapter", "encoder", "decoder", "model"}
+    assert set(registry.PARTS) == {*others, "task", "optimizer", "schedule"}
     assert set(TASKS) == set(registry.PARTS["task"])
     assert set(OPTIMIZERS) == set(registry.PARTS["optimizer"])
     assert set(SCHEDULES) == set(registry.PARTS["schedule"])
@@ -199,9 +218,14 @@ def flat(config, prefix=""):
 
 
 def test_each_field_that_all_configs_share(run):
-    plain = readers.solids_config() | {"init_from": str(run), "batch_size": 8}
-    plain["num_steps"] = None
+    plain = readers.solids_config() | {"init_from": str(run)}
+    state = experiment.abstract_training_state(experiment.build(plain))
     assert set(SHARED) == set(flat(configs.default()))
+
+    @functools.cache
+    def begins(init_from, **init):
+        transferred = experiment.initial_values({"init_from": init_from, "init": init}, state)
+        return str(transferred.record()) + hashlib.sha256(b"".join(map(bytes, transferred.values.values()))).hexdigest()
 
     def seen(values):
         config = copy.deepcopy(plain)
@@ -209,13 +233,11 @@ def test_each_field_that_all_configs_share(run):
             *path, last = key.split(".")
             functools.reduce(lambda section, name: section[name], path, config)[last] = value
         try:
-            training = experiment.build(config)
-            begins = experiment.initial_values(config, experiment.abstract_training_state(training))
+            parts = experiment._settings(config, 8), experiment._controls(config), make_mesh(**config["mesh"])
+            init = {name: value if isinstance(value, str) else tuple(value) for name, value in config["init"].items()}
+            return f"{parts} {begins(config['init_from'], **init)}"
         except ConfigError as error:
             return str(error)
-        values = hashlib.sha256(b"".join(value.tobytes() for value in begins.values.values())).hexdigest()
-        seen = training.settings, training.controls, training.mesh, training.source, begins.record(), values
-        return str(seen)
 
     assert dead(seen, {}, SHARED) == []
 
