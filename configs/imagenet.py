@@ -85,7 +85,7 @@ def io_conv(config: ConfigDict) -> None:
 
 
 def tiny(config: ConfigDict) -> None:
-    """The same code on drawings of 20 x 20 pixels, of which 16 x 16 are used, without a download."""
+    """All of it on drawings of 20 x 20 pixels, brought to 16 x 16; so augmented, three epochs teach next to nothing."""
     config.batch_size, config.log_every_steps = 32, 64
     config.pipeline.num_workers = 0
     config.evaluation.every_epochs = config.checkpoint.every_epochs = 1.0

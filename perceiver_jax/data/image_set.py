@@ -3,6 +3,7 @@
 
 import dataclasses
 import functools
+import json
 import math
 import pathlib
 import threading
@@ -169,9 +170,20 @@ class ImageSet(ImageAugmentation):
         """Single files, decoded once, or each time."""
         files = list_files(folder)
         if self.takes_windows or num_bytes(files, self.image_size) > self.memory_gigabytes * 1e9:
-            files = without_bad(files) if self.bad_images == "skip" else files
+            files = self._readable(files) if self.bad_images == "skip" else files
             return files.class_names, by_id(files)
         return self._prepared(files)
+
+    def _readable(self, files: ImageFiles) -> ImageFiles:
+        """Those that can be decoded, which is tried once and remembered."""
+        names = [name for split in files.files.values() for name, _ in split]
+
+        def write(into: pathlib.Path) -> None:
+            (into / "readable.json").write_text(json.dumps(without_bad(files).files))
+
+        found = prepare(self._roots(), f"readable-{fingerprint(files.folder, names)}", write) / "readable.json"
+        kept = {split: tuple(map(tuple, part)) for split, part in json.loads(found.read_text()).items()}
+        return dataclasses.replace(files, files=kept)
 
     def _prepared(self, files: ImageFiles) -> Content:
         from perceiver_jax.data import prepared_images  # imports TFDS

@@ -137,5 +137,9 @@ def test_what_cannot_be_is_named(folder, photos, tmp_path, caplog):
     logger.addHandler(caplog.handler)
     source = ImageSet(**options, bad_images="skip")
     assert sum(map(source.num_examples, source.splits)) == 11 and loaded(source)
-    logger.removeHandler(caplog.handler)
     assert "skipped 1 of 12 images, first" in caplog.text
+    caplog.clear()
+    again = ImageSet(**options, bad_images="skip")
+    assert sum(map(again.num_examples, again.splits)) == 11
+    logger.removeHandler(caplog.handler)
+    assert "skipped" not in caplog.text  # the second time it is known
