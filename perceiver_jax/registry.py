@@ -138,6 +138,9 @@ def _adapter(spec: Spec, section: Any):
 def _classification(*, spec: Spec, **fields) -> Classification:
     """Its input is the one array that is neither the label nor the mask."""
     (input_name,) = (name for name in spec.arrays if name not in ("label", "mask"))
+    shape = spec.arrays[input_name].shape
+    if (fields["mixup_alpha"] or fields["cutmix_alpha"]) and len(shape) != 3:
+        raise ConfigError(f"mixup_alpha, cutmix_alpha: only images are mixed, {input_name} has shape {shape}. Use 0.")
     names = {"num_classes": len(spec.class_names), "class_names": spec.class_names}
     return Classification(input_name=input_name, **names, **fields)
 

@@ -31,6 +31,19 @@ class LabelledImages:
     image: np.ndarray
     label: np.ndarray
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of each image."""
+        return self.image.shape[1:]
+
+    def images(self, ids: np.ndarray) -> np.ndarray:
+        """Those of these rows."""
+        return self.image[ids]
+
+    def rows(self, chosen: np.ndarray) -> "LabelledImages":
+        """Those that are marked."""
+        return self if chosen.all() else LabelledImages(self.image[chosen], self.label[chosen])
+
 
 @dataclasses.dataclass(frozen=True)
 class Version:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders of images by class: CLASS/*.png, or the same below train, val (validation) and test.
 
-Files are decoded once and prepared (`prepared_images`).
+Files are decoded once and prepared (`prepared_images`), or each time they are needed (`by_id`).
 """
 
 import dataclasses
@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
+from perceiver_jax.data import crops
+from perceiver_jax.data.images_by_id import ImagesById
 from perceiver_jax.data.layouts import inner_folders
 from perceiver_jax.errors import ConfigError
 
@@ -78,8 +80,8 @@ def decoded(files: ImageFiles, split: str, image_size: int | None, policy: str) 
     """(image, label) of every file of a split, all of one size.
 
     Args:
-        image_size: files of another size are resized so that the shorter side fits, and cropped at the centre; None:
-            all must have the size of the first.
+        image_size: files of another size are cropped to a square at the centre and resized; None: all must have the
+            size of the first.
         policy: "error", or "skip" what cannot be read, counted.
 
     Raises:
@@ -88,10 +90,10 @@ def decoded(files: ImageFiles, split: str, image_size: int | None, policy: str) 
     size, skipped = None, []
     for name, label in files.files[split]:
         try:
-            image = read_image(files.folder / name, image_size)
+            image = read_or_advise(files.folder / name, image_size)
         except ConfigError as error:
             if policy == "error":
-                raise ConfigError(f"{error} Or leave such files out: --config.data.bad_images=skip") from error
+                raise
             skipped.append(str(error))
             continue
         size = size or image.shape
@@ -103,6 +105,53 @@ def decoded(files: ImageFiles, split: str, image_size: int | None, policy: str) 
         yield image, label
     if skipped:
         LOG.warning("%s: skipped %d of %d images, first %s", split, len(skipped), len(files.files[split]), skipped[0])
+
+
+def by_id(files: ImageFiles) -> dict[str, ImagesById]:
+    """The splits, each image read and decoded whenever it is asked for."""
+
+    def split_by_id(part: tuple[tuple[str, int], ...]) -> ImagesById:
+        names = [name for name, _ in part]
+        return ImagesById.all(lambda i: read_or_advise(files.folder / names[i], None), [label for _, label in part])
+
+    return {split: split_by_id(part) for split, part in files.files.items()}
+
+
+def without_bad(files: ImageFiles) -> ImageFiles:
+    """The files that can be decoded, for which each is; how many are left out is said."""
+    kept = {}
+    for split, part in files.files.items():
+        problems = [_problem(files.folder / name) for name, _ in part]
+        kept[split] = tuple(file for file, problem in zip(part, problems, strict=True) if not problem)
+        if bad := [problem for problem in problems if problem]:
+            LOG.warning("%s: skipped %d of %d images, first %s", split, len(bad), len(part), bad[0])
+    return dataclasses.replace(files, files=kept)
+
+
+def num_bytes(files: ImageFiles, image_size: int | None) -> int:
+    """What all images take as arrays, if each is as large as the first one."""
+    if image_size is not None:
+        height = width = image_size
+    else:
+        readable = (name for name, _ in files.files["train"] if not _problem(files.folder / name))
+        height, width = read_image(files.folder / next(readable, files.files["train"][0][0]), None).shape[:2]
+    return 3 * height * width * sum(map(len, files.files.values()))
+
+
+def _problem(file: pathlib.Path) -> str:
+    try:
+        read_image(file, None)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def read_or_advise(file: pathlib.Path, image_size: int | None) -> np.ndarray:
+    """`read_image`, whose error says how to go on without the file."""
+    try:
+        return read_image(file, image_size)
+    except ConfigError as error:
+        raise ConfigError(f"{error} Or leave such files out: --config.data.bad_images=skip") from error
 
 
 def read_image(file: pathlib.Path, image_size: int | None, mode: str = "RGB") -> np.ndarray:
@@ -124,14 +173,12 @@ def read_image(file: pathlib.Path, image_size: int | None, mode: str = "RGB") ->
             raise
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[-120:]
         raise ConfigError(f"{file}: cannot be read as an image ({reason}).") from error
-    if image_size is not None and image.size != (image_size, image_size):
-        width, height = image.size
-        scale = image_size / min(width, height)
-        size = tuple(max(image_size, round(side * scale)) for side in (width, height))
-        left, top = ((side - image_size) // 2 for side in size)
-        image = image.resize(size, Image.Resampling.BILINEAR).crop((left, top, left + image_size, top + image_size))
     pixels = np.asarray(image)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if image_size is None or pixels.shape[:2] == (image_size, image_size):
+        return pixels
+    size = (image_size, image_size)
+    return crops.framed(pixels, crops.central_window(*pixels.shape[:2], size), size)
 
 
 def _images(folder: pathlib.Path) -> list[pathlib.Path]:

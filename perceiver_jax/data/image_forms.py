@@ -8,10 +8,11 @@ from collections.abc import Callable
 from perceiver_jax.data.cifar import LabelledImages, read_cifar, version
 from perceiver_jax.data.image_arrays import arrays_lie_in, idx_lie_in, read_arrays, read_idx
 from perceiver_jax.data.image_folders import class_folders_lie_in
+from perceiver_jax.data.images_by_id import ImagesById
 from perceiver_jax.data.labels import check_labels
 from perceiver_jax.errors import ConfigError
 
-Content = tuple[tuple[str, ...], dict[str, LabelledImages]]
+Content = tuple[tuple[str, ...], dict[str, LabelledImages | ImagesById]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Form:
     """Attributes:
     expected: what it looks like, for errors.
     lies_in: whether a folder holds it.
-    read: class names and splits; None where it is prepared first.
+    read: class names and splits, into memory; None where that depends on more than the folder (`image_set`).
     """
 
     expected: str
@@ -27,19 +28,12 @@ class Form:
     read: Callable[[pathlib.Path], Content] | None
 
 
-def read_tfds(folder: pathlib.Path) -> Content:
-    """A prepared TFDS set."""
-    from perceiver_jax.data import prepared_images  # imports TFDS
-
-    return prepared_images.read(folder)
-
-
 FORMS = {
     "cifar": Form("an official CIFAR folder", lambda folder: version(folder) is not None, read_cifar),
     "tfds": Form(
         "a prepared TFDS set",
         lambda folder: any(any(folder.glob(f"{depth}dataset_info.json")) for depth in ("", "*/", "*/*/")),
-        read_tfds,
+        None,
     ),
     "arrays": Form("a .npz or .npy files with train_images and train_labels", arrays_lie_in, read_arrays),
     "idx": Form("MNIST's idx files", idx_lie_in, read_idx),
@@ -61,9 +55,8 @@ def checked(content: Content, where: pathlib.Path) -> Content:
     names, splits = content
     check_labels({split: part.label for split, part in splits.items()}, names, where)
     for split, part in splits.items():
-        if part.image.shape[1:] != splits["train"].image.shape[1:]:
+        if part.shape != splits["train"].shape:
             raise ConfigError(
-                f"{where}: {split} has images of shape {part.image.shape[1:]}: expected "
-                f"{splits['train'].image.shape[1:]} as in train."
+                f"{where}: {split} has images of shape {part.shape}: expected {splits['train'].shape} as in train."
             )
     return content

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Augmentation of images: pure functions of (batch, height, width, channels) uint8 or float32, a whole batch at a time.
 
+Two steps have a file of their own: `crops` (windows of images, also of different sizes) and `rand_augment`.
 Resizing and zooming are one linear map of the rows and one of the columns, so they are two products of matrices;
 normalisation is the model's first step (`models/adapters.py`), with the mean and std of the spec.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from perceiver_jax.data import randomness
+from perceiver_jax.data import crops, randomness
+from perceiver_jax.data.rand_augment import MAX_MAGNITUDE, rand_augment
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError
 
@@ -20,13 +22,20 @@ from perceiver_jax.errors import ConfigError
 class ImageAugmentation:
     """What is done to an image after it was read; sources of images inherit these fields, and all are off by default.
 
-    Order: crop, flip, resize, zoom, permute. Resizing and permuting act in evaluation too, the rest in training only.
+    Order: crop, flip, RandAugment, resize, zoom, permute. Central crop, resizing and permuting act in evaluation too,
+    the rest in training only.
 
     Attributes:
+        min_crop_area: random window of an aspect of 3:4 to 4:3 with this share of the area or more, resized to
+            `image_size` or, without that, to the image's own size; 1: none. ImageNet's recipes have 0.08.
+        central_crop: sides of the window in the centre that is resized where no random one is, as a share of the
+            largest; 1: none. ImageNet's recipes have 224 / 256.
         crop_padding: random crop of the same size from the image with so many black pixels around it.
         flip: mirror each image left to right, or not, by a fair coin.
+        rand_augment_layers: RandAugment's operations for each image; 0: none.
+        rand_augment_magnitude: their strength, 0 to 10.
         image_size: height and width that images are resized to, bilinearly with half-pixel centres as Keras'
-            `Resizing`; None: as they are.
+            `Resizing`; None: as they are. Windows, and files of different sizes, are resized by `crops`.
         zoom: height and width are scaled by independent U(1 - zoom, 1 + zoom) about the centre, what is outside is
             mirrored, as Keras' `RandomZoom`.
         permutation_seed: one fixed random order of the pixels for all images; None: as they are.
@@ -34,8 +43,12 @@ class ImageAugmentation:
         seed: of the augmentation.
     """
 
+    min_crop_area: float = 1.0
+    central_crop: float = 1.0
     crop_padding: int = 0
     flip: bool = False
+    rand_augment_layers: int = 0
+    rand_augment_magnitude: float = 5.0
     image_size: int | None = None
     zoom: float = 0.0
     permutation_seed: int | None = None
@@ -48,12 +61,24 @@ class ImageAugmentation:
             problems.append(f"image_size={self.image_size}: expected at least 1, or None for images as they are.")
         if self.crop_padding < 0:
             problems.append(f"crop_padding={self.crop_padding}: expected 0 (off) or more.")
+        for name in ("min_crop_area", "central_crop"):
+            if not 0 < getattr(self, name) <= 1:
+                problems.append(f"{name}={getattr(self, name)}: expected more than 0, and at most 1 (off).")
+        if self.rand_augment_layers < 0:
+            problems.append(f"rand_augment_layers={self.rand_augment_layers}: expected 0 (off) or more.")
+        if not 0 <= self.rand_augment_magnitude <= MAX_MAGNITUDE:
+            problems.append(f"rand_augment_magnitude={self.rand_augment_magnitude}: expected 0 to {MAX_MAGNITUDE}.")
         if not 0 <= self.zoom < 1:
             problems.append(f"zoom={self.zoom}: expected 0 (off) or more, and less than 1.")
         if self.permutation_seed is not None and self.permutation_file:
             problems.append("permutation_seed and permutation_file are both set: expected one of them.")
         if problems:
             raise ConfigError(" ".join(problems))
+
+    @property
+    def takes_windows(self) -> bool:
+        """Whether windows of the images are resized, which takes images as they were read."""
+        return self.min_crop_area < 1 or self.central_crop < 1
 
     def shape(self, stored: tuple[int, int, int]) -> tuple[int, int, int]:
         """What an image of the stored shape becomes; ConfigError for an order of pixels that does not fit it."""
@@ -62,14 +87,23 @@ class ImageAugmentation:
             pixel_order(shape[0] * shape[1], None, self.permutation_file)
         return shape
 
-    def apply(self, images: np.ndarray, ids: np.ndarray, epoch: int | None) -> np.ndarray:
-        """The images of the examples `ids` as the model sees them in this epoch, or in evaluation (None)."""
+    def apply(self, images: np.ndarray | Sequence[np.ndarray], ids: np.ndarray, epoch: int | None) -> np.ndarray:
+        """The images of the examples `ids` as the model sees them in this epoch, or in evaluation (None).
+
+        Args:
+            images: (batch, height, width, channels), or a list of images of any size, which takes an `image_size`.
+        """
         train = epoch is not None
+        if self.takes_windows or not isinstance(images, np.ndarray):
+            images = self._framed(images, ids, epoch)
         if train and self.crop_padding:
             images = self._cropped(images, ids, epoch)
         if train and self.flip:
             coin = randomness.bits(randomness.keys(self.seed, "flip", ids, epoch), 1)[:, 0]
             images = mirror(images, coin >> np.uint64(63) == 1)
+        if train and self.rand_augment_layers:
+            key = randomness.keys(self.seed, "rand_augment", ids, epoch)
+            images = rand_augment(images, key, self.rand_augment_layers, self.rand_augment_magnitude)
         size = images.shape[1:3] if self.image_size is None else (self.image_size, self.image_size)
         factors = np.ones((len(images), 2), np.float32)
         if train and self.zoom:
@@ -89,6 +123,18 @@ class ImageAugmentation:
             return {}
         (shape,) = (array.shape for array in self.spec.arrays.values() if len(array.shape) == 3)
         return {"pixel_order": pixel_order(shape[0] * shape[1], self.permutation_seed, self.permutation_file)}
+
+    def _framed(self, images: np.ndarray | Sequence[np.ndarray], ids: np.ndarray, epoch: int | None) -> np.ndarray:
+        size = images[0].shape[:2] if self.image_size is None else (self.image_size, self.image_size)
+        if epoch is None or self.min_crop_area == 1:
+            windows = (crops.central_window(*image.shape[:2], size, self.central_crop) for image in images)
+        else:
+            keys = randomness.keys(self.seed, "window", ids, epoch)
+            windows = (
+                crops.random_window(*image.shape[:2], size, key, self.min_crop_area, self.central_crop)
+                for image, key in zip(images, keys, strict=True)
+            )
+        return np.stack([crops.framed(image, w, size) for image, w in zip(images, windows, strict=True)])
 
     def _cropped(self, images: np.ndarray, ids: np.ndarray, epoch: int) -> np.ndarray:
         key = randomness.keys(self.seed, "crop", ids, epoch)

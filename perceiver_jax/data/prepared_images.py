@@ -5,10 +5,12 @@ Importing this module imports TFDS: do it where a set is prepared or read. Which
 """
 
 import contextlib
+import dataclasses
 import functools
 import io
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import grain
 import numpy as np
@@ -16,11 +18,12 @@ import tensorflow_datasets as tfds
 
 from perceiver_jax.data.cifar import LabelledImages
 from perceiver_jax.data.image_arrays import labelled
+from perceiver_jax.data.images_by_id import ImagesById
 from perceiver_jax.data.prepared import prepare
 from perceiver_jax.data.source import Source
 from perceiver_jax.errors import ConfigError
 
-READ_AT_ONCE = 256  # records
+READ_AT_ONCE = 256  # examples
 Examples = Iterable[tuple[np.ndarray, int]]
 
 
@@ -118,12 +121,77 @@ def read(folder: pathlib.Path) -> tuple[tuple[str, ...], dict[str, LabelledImage
     Raises:
         ConfigError: it is damaged, or has no image and class label.
     """
+    with _opened(folder) as (builder, image, label):
+        sources = {split: builder.as_data_source(split=split) for split in builder.info.splits}
+        where = f"{find(folder)}: {{}}".format
+        splits = {split: _read_split(source, image, label, where(split)) for split, source in sources.items()}
+        return tuple(builder.info.features[label].names), splits
+
+
+def sizes(folder: pathlib.Path) -> tuple[tuple[int | None, ...], int]:
+    """Shape of the images, None where it varies, and the number of examples in all splits.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+    with _opened(folder) as (builder, image, _):
+        return builder.info.features[image].shape, sum(split.num_examples for split in builder.info.splits.values())
+
+
+def write_labels(folder: pathlib.Path, into: pathlib.Path) -> None:
+    """SPLIT.npy: the labels of a prepared TFDS set, whose images are not decoded for it.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+    with _opened(folder) as (builder, image, label):
+        skipped = {image: tfds.decode.SkipDecoding()}
+        for split in builder.info.splits:
+            records = builder.as_data_source(split=split, decoders=skipped)
+            np.save(into / f"{split}.npy", np.array([record[label] for record in records], np.int32))
+
+
+def by_id(folder: pathlib.Path, labels: pathlib.Path) -> tuple[tuple[str, ...], dict[str, ImagesById]]:
+    """Class names and splits of a prepared TFDS set, each image read and decoded whenever it is asked for.
+
+    Args:
+        labels: the folder that `write_labels` filled.
+
+    Raises:
+        ConfigError: as `read`; from an image that is read: its record is damaged.
+    """
+    with _opened(folder) as (builder, image, label):
+        splits = {}
+        for split in builder.info.splits:
+            reader = _Reader(builder.as_data_source(split=split), image, f"{find(folder)}: {split}")
+            splits[split] = ImagesById.all(reader, np.load(labels / f"{split}.npy"))
+        return tuple(builder.info.features[label].names), splits
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reader:
+    """Number of a record -> its image."""
+
+    source: Any
+    image: str
+    where: str
+
+    def __call__(self, number: int) -> np.ndarray:
+        try:
+            image = self.source[number][self.image]
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(f"{self.where}: record {number} is damaged ({reason}). Prepare the set again.") from error
+        return np.asarray(image)
+
+
+@contextlib.contextmanager
+def _opened(folder: pathlib.Path) -> Iterator[tuple[tfds.core.DatasetBuilder, str, str]]:
+    """The set, and the names of its image and class label; what fails while it is used is said in one line."""
     place = find(folder)
     try:
         builder = tfds.builder_from_directory(str(place))
-        image, label = _features(builder.info.features, place)
-        sources = {split: builder.as_data_source(split=split) for split in builder.info.splits}
-        splits = {split: _read_split(source, image, label, f"{place}: {split}") for split, source in sources.items()}
+        yield builder, *_features(builder.info.features, place)
     except ConfigError:
         raise
     except Exception as error:
@@ -131,7 +199,6 @@ def read(folder: pathlib.Path) -> tuple[tuple[str, ...], dict[str, LabelledImage
         raise ConfigError(
             f"{place}: the prepared set is damaged ({reason}). Delete it and prepare it again."
         ) from error
-    return tuple(builder.info.features[label].names), splits
 
 
 def _features(features, place: pathlib.Path) -> tuple[str, str]:

@@ -2,8 +2,8 @@
 """One label per example: cross-entropy, accuracy, top-5 accuracy and the confusion matrix."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from perceiver_jax.data.spec import Spec
+from perceiver_jax.errors import ConfigError
 from perceiver_jax.figures.confusion import thumbnail
 from perceiver_jax.metrics.losses import cross_entropy, in_top_k
 from perceiver_jax.metrics.statistics import Mean, confusion_matrix, per_class_scores
@@ -19,9 +20,12 @@ from perceiver_jax.models.decoders import PerceiverIO
 from perceiver_jax.models.flops import training_flops
 from perceiver_jax.models.keras_perceiver import KerasPerceiver
 from perceiver_jax.models.perceiver import Perceiver
+from perceiver_jax.tasks import mixing
 from perceiver_jax.tasks.base import Aux, Batch, Rngs, Task, Variables, zeros_batch
 
 PERCEIVERS = (Perceiver, PerceiverIO)
+Target = Sequence[tuple[Array, Array | float]]
+"""(labels, share) of each class that a row belongs to; the shares of a row sum to 1."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,12 +37,31 @@ class Classification(Task):
         num_classes: labels are in [0, num_classes).
         class_names: of all classes, where they are known.
         label_smoothing: share of the target spread over all classes, in training only.
+        mixup_alpha, cutmix_alpha: of images, mixed with each other in training only (`mixing`); 0 is off. Loss and
+            accuracy then count each of the two classes by its share, so that accuracy stays below 1.
+
+    Raises:
+        ConfigError: a value out of range.
     """
 
+    rng_streams: ClassVar[tuple[str, ...]] = ("dropout", "mixing")
     input_name: str
     num_classes: int
     class_names: tuple[str, ...] = ()
     label_smoothing: float = 0.0
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+
+    def __post_init__(self):
+        problems = [
+            f"{name}={getattr(self, name)}: expected 0 (off) or more."
+            for name in ("mixup_alpha", "cutmix_alpha")
+            if getattr(self, name) < 0
+        ]
+        if not 0 <= self.label_smoothing < 1:
+            problems.append(f"label_smoothing={self.label_smoothing}: expected 0 (off) or more, and less than 1.")
+        if problems:
+            raise ConfigError(" ".join(problems))
 
     def inputs(self, batch: Batch) -> dict[str, Array]:
         """`inputs` and, where lengths vary, `mask`."""
@@ -48,25 +71,36 @@ class Classification(Task):
     def loss(self, variables: Variables, batch: Batch, rngs: Rngs, *, train: bool) -> tuple[Mean, Aux]:
         """Weighted cross-entropy; in training `sums` holds the batch statistics of a model that has any."""
         changing = [name for name in variables if name != "params"] if train else []
+        batch, target = self._mixed(batch, rngs) if train else (batch, [(batch["label"], 1.0)])
         logits, changed = self.model.apply(variables, **self.inputs(batch), train=train, rngs=rngs, mutable=changing)
-        loss, aux = self._score(logits, batch, self.label_smoothing if train else 0.0)
+        loss, aux = self._score(logits, target, batch["weight"], self.label_smoothing if train else 0.0)
         return loss, aux._replace(sums={"changed": changed, "parts": jnp.ones(())} if changed else {})
 
     def advance(self, extra: Variables, sums: dict[str, Any], rng: Array) -> Variables:
         """Batch statistics: the mean of what the micro-batches made of them."""
         return jax.tree.map(lambda total: total / sums["parts"], sums["changed"]) if sums else extra
 
-    def _score(self, logits: Array, batch: Batch, label_smoothing: float) -> tuple[Mean, Aux]:
-        labels, weight = batch["label"], batch["weight"]
-        loss = Mean.of(cross_entropy(logits, labels, label_smoothing), weight)
-        accuracy = Mean.of(in_top_k(logits, labels, 1).astype(jnp.float32), weight)
-        top5 = Mean.of(in_top_k(logits, labels, min(5, self.num_classes)).astype(jnp.float32), weight)
+    def _mixed(self, batch: Batch, rngs: Rngs) -> tuple[Batch, Target]:
+        """The batch, its images mixed where that is on, and what is to be predicted."""
+        if not (self.mixup_alpha or self.cutmix_alpha):
+            return batch, [(batch["label"], 1.0)]
+        images = batch[self.input_name]
+        weights = mixing.own_weights(rngs["mixing"], images, self.mixup_alpha, self.cutmix_alpha)
+        return batch | {self.input_name: mixing.mixed(images, weights)}, mixing.shares(batch["label"], weights)
+
+    def _score(self, logits: Array, target: Target, weight: Array, label_smoothing: float) -> tuple[Mean, Aux]:
+        def mean(score: Callable[[Array], Array]) -> Mean:
+            return Mean.of(sum(share * score(labels).astype(jnp.float32) for labels, share in target), weight)
+
+        loss = mean(lambda labels: cross_entropy(logits, labels, label_smoothing))
+        accuracy = mean(lambda labels: in_top_k(logits, labels, 1))
+        top5 = mean(lambda labels: in_top_k(logits, labels, min(5, self.num_classes)))
         return loss, Aux({"loss": loss, "accuracy": accuracy, "top5_accuracy": top5}, {})
 
     def evaluate(self, variables: Variables, batch: Batch, rngs: Rngs) -> dict[str, Any]:
         """The training statistics and the confusion matrix."""
         logits = self.model.apply(variables, **self.inputs(batch), train=False, rngs=rngs)
-        stats = self._score(logits, batch, 0.0)[1].stats
+        stats = self._score(logits, [(batch["label"], 1.0)], batch["weight"], 0.0)[1].stats
         predicted = jnp.argmax(logits, axis=-1)
         return stats | {"confusion": confusion_matrix(batch["label"], predicted, batch["weight"], self.num_classes)}
 

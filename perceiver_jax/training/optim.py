@@ -42,14 +42,14 @@ def make_optimizer(
         b2: decay of the second moment.
         eps: added to the root of the second moment; None is 1e-6 for lamb and 1e-8 for the others.
         weight_decay: decoupled, times the rate; not for adam.
-        decay_exclude: path patterns (see `parameter_paths`) of parameters that are not decayed.
+        decay_exclude: path patterns (see `parameter_paths`) of parameters that are not decayed; not for adam.
         clip_norm: largest global norm of the gradients of what is not frozen; None does not clip.
         frozen: path patterns of parameters whose direction is zero and for which no moments are stored.
 
     Raises:
         ConfigError: a value out of range (here), a pattern that matches nothing (in `init`).
     """
-    _check(name, b1, b2, eps, weight_decay, clip_norm)
+    _check(name, b1, b2, eps, weight_decay, decay_exclude, clip_norm)
 
     def decayed(params):
         return jax.tree.map(lambda excluded: not excluded, parameter_paths.select(params, decay_exclude))
@@ -100,7 +100,7 @@ def _freeze(optimizer: optax.GradientTransformation, frozen: Sequence[str]) -> o
     return optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
 
 
-def _check(name, b1, b2, eps, weight_decay, clip_norm) -> None:
+def _check(name, b1, b2, eps, weight_decay, decay_exclude, clip_norm) -> None:
     """Raises one ConfigError that lists every value out of range."""
     rules = [  # argument, value, is it in range, what was expected
         ("name", name, name in EPS, f"one of {', '.join(EPS)}"),
@@ -109,6 +109,12 @@ def _check(name, b1, b2, eps, weight_decay, clip_norm) -> None:
         ("eps", eps, eps is None or eps > 0, "> 0 or None"),
         ("weight_decay", weight_decay, weight_decay >= 0, ">= 0"),
         ("weight_decay", weight_decay, not weight_decay or name != "adam", "0 with adam; use adamw or lamb"),
+        (
+            "decay_exclude",
+            tuple(decay_exclude),
+            tuple(decay_exclude) == DECAY_EXCLUDE or name != "adam",
+            "the default with adam, which decays nothing",
+        ),
         ("clip_norm", clip_norm, clip_norm is None or clip_norm > 0, "> 0 or None"),
     ]
     problems = [f"{key}={value!r}: expected {expected}" for key, value, good, expected in rules if not good]

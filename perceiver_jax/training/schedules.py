@@ -6,6 +6,7 @@ of the update that consumes batch s. Epochs may be fractional; an epoch boundary
 steps_per_epoch)`, and the step at a boundary already has the new rate.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -18,7 +19,14 @@ from perceiver_jax.errors import ConfigError
 
 Number = int | float
 Schedule = Callable[[int | np.ndarray | jax.Array], jax.Array]
-NAMES = ("constant", "cosine", "exponential", "flat_cosine", "multistep", "step")
+OWN = {  # arguments of each schedule beside those of the warm-up
+    "constant": (),
+    "cosine": ("t_max_epochs", "eta_min"),
+    "exponential": ("decay_steps", "gamma"),
+    "flat_cosine": ("flat_epochs", "t_max_epochs", "eta_min"),
+    "multistep": ("milestones", "gamma"),
+    "step": ("step_epochs", "gamma"),
+}
 
 
 def make_schedule(
@@ -37,7 +45,7 @@ def make_schedule(
     t_max_epochs: Number | None = None,
     eta_min: Number = 0.0,
 ) -> Schedule:
-    """Builds `rate(step)`; arguments that belong to another schedule are ignored.
+    """Builds `rate(step)`; arguments that belong to another schedule stay at their defaults.
 
     Args:
         name: `constant`; `multistep`: times `gamma` at each of `milestones`; `step`: times `gamma` every
@@ -128,7 +136,7 @@ def _check(given: dict) -> None:
     name, milestones = given["name"], [0, *given["milestones"]]
     flat, flat_limit = given["flat_epochs"], given["num_steps"] / max(1, given["steps_per_epoch"])
     rules = {  # argument: (is it in range, what was expected)
-        "name": (name in NAMES, f"one of {', '.join(NAMES)}"),
+        "name": (name in OWN, f"one of {', '.join(OWN)}"),
         "learning_rate": (0 <= given["learning_rate"] < math.inf, "a finite number >= 0"),
         "num_steps": (given["num_steps"] >= 1, ">= 1"),
         "steps_per_epoch": (given["steps_per_epoch"] >= 1, ">= 1"),
@@ -155,5 +163,14 @@ def _check(given: dict) -> None:
         "t_max_epochs": (given["t_max_epochs"] is None or given["t_max_epochs"] > 0, "> 0 or None"),
     }
     bad = [f"{key}={given[key]!r}: expected {expected}" for key, (good, expected) in rules.items() if not good]
-    if bad:
+    if bad := bad + _foreign(given):
         raise ConfigError(f"schedule: {'; '.join(bad)}. Correct the config.")
+
+
+def _foreign(given: dict) -> list[str]:
+    """Arguments that are set and that this schedule has no use for."""
+    defaults = {key: parameter.default for key, parameter in inspect.signature(make_schedule).parameters.items()}
+    own = OWN.get(given["name"], defaults)
+    foreign = {key for keys in OWN.values() for key in keys if key not in own}
+    wrong = sorted(key for key in foreign if given[key] != defaults[key] and list(np.ravel(given[key])))
+    return [f"{key}={given[key]!r}: expected {defaults[key]!r}, {given['name']} has no use for it" for key in wrong]

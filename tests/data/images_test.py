@@ -4,12 +4,16 @@
 import numpy as np
 import pytest
 
+from perceiver_jax.data import crops, randomness
 from perceiver_jax.data.images import ImageAugmentation, pixel_order, resample, shift
+from perceiver_jax.data.rand_augment import rand_augment
 from perceiver_jax.errors import ConfigError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (24, 9, 7, 3)).astype(np.uint8)
 IDS = np.arange(24)
-ALL = ImageAugmentation(crop_padding=2, flip=True, image_size=12, zoom=0.3, permutation_seed=1)
+FIELDS = {"crop_padding": 2, "flip": True, "image_size": 12, "zoom": 0.3, "permutation_seed": 1}
+FIELDS |= {"rand_augment_layers": 3, "min_crop_area": 0.1, "central_crop": 0.9}
+ALL = ImageAugmentation(**FIELDS)
 
 
 def same(a, b):
@@ -26,11 +30,13 @@ def test_an_example_depends_on_epoch_and_id_alone():
     np.testing.assert_array_equal(ALL.apply(IMAGES[5:8], IDS[5:8], 3), whole[5:8])
     assert not same(ALL.apply(IMAGES, IDS, 4), whole).any()
     assert not same(ALL.apply(IMAGES, IDS + 100, 3), whole).any()
-    other = ImageAugmentation(crop_padding=2, flip=True, image_size=12, zoom=0.3, permutation_seed=1, seed=9)
+    other = ImageAugmentation(**FIELDS, seed=9)
     assert not same(other.apply(IMAGES, IDS, 3), whole).any()
 
 
-@pytest.mark.parametrize("field", [{"crop_padding": 2}, {"flip": True}, {"zoom": 0.3}])
+@pytest.mark.parametrize(
+    "field", [{"crop_padding": 2}, {"flip": True}, {"zoom": 0.3}, {"rand_augment_layers": 2}, {"min_crop_area": 0.2}]
+)
 def test_evaluation_is_not_augmented(field):
     source = ImageAugmentation(**field)
     np.testing.assert_array_equal(source.apply(IMAGES, IDS, None), IMAGES)
@@ -66,6 +72,31 @@ def test_flips_half():
     flipped = ImageAugmentation(flip=True).apply(images, np.arange(2000), 0)
     mirrored = same(flipped, images[:, :, ::-1])
     assert (mirrored | same(flipped, images)).all() and 0.46 < mirrored.mean() < 0.54
+
+
+def test_windows_are_of_the_stored_image():
+    """In evaluation the centre, in training another place each epoch, of the size asked for or of their own."""
+    central = ImageAugmentation(central_crop=0.5).apply(IMAGES, IDS, None)
+    windows = [crops.framed(image, (3, 2, 4, 3), (9, 7)) for image in IMAGES]
+    np.testing.assert_array_equal(central, np.stack(windows))
+    np.testing.assert_array_equal(ImageAugmentation(central_crop=0.5).apply(IMAGES, IDS, 0), central)
+    random = ImageAugmentation(min_crop_area=0.1, image_size=5)
+    assert random.apply(IMAGES, IDS, 0).shape == (24, 5, 5, 3)
+    assert not same(random.apply(IMAGES, IDS, 0), random.apply(IMAGES, IDS, 1)).any()
+
+
+def test_images_of_different_sizes_come_to_one():
+    ragged = [image[: 5 + i % 4] for i, image in enumerate(IMAGES)]
+    out = ImageAugmentation(image_size=5, flip=True).apply(ragged, IDS, None)
+    np.testing.assert_array_equal(out[0], ImageAugmentation(image_size=5).apply([ragged[0]], IDS[:1], None)[0])
+    np.testing.assert_array_equal(out[0], crops.framed(ragged[0], (0, 1, 5, 5), (5, 5)))
+
+
+def test_rand_augment_comes_after_the_flip():
+    flipped = ImageAugmentation(flip=True).apply(IMAGES, IDS, 3)
+    both = ImageAugmentation(flip=True, rand_augment_layers=2, rand_augment_magnitude=7.0).apply(IMAGES, IDS, 3)
+    expected = rand_augment(flipped, randomness.keys(0, "rand_augment", IDS, 3), 2, 7.0)
+    np.testing.assert_array_equal(both, expected)
 
 
 def bilinear(image, y, x):
@@ -113,5 +144,9 @@ def test_a_bad_order_is_named(tmp_path):
 
 
 def test_all_wrong_fields_are_named_at_once():
+    wrong = {"image_size": 0, "crop_padding": -1, "zoom": 1.5, "permutation_seed": 0, "permutation_file": "x"}
     with pytest.raises(ConfigError, match=r"image_size=0.*crop_padding=-1.*zoom=1.5.*both set"):
-        ImageAugmentation(image_size=0, crop_padding=-1, zoom=1.5, permutation_seed=0, permutation_file="x")
+        ImageAugmentation(**wrong)
+    wrong = {"min_crop_area": 0, "central_crop": 2, "rand_augment_layers": -1, "rand_augment_magnitude": 11.0}
+    with pytest.raises(ConfigError, match=r"min_crop_area=0: .*central_crop=2: .*layers=-1: .*magnitude=11.0: "):
+        ImageAugmentation(**wrong)

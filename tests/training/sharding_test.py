@@ -25,6 +25,7 @@ from perceiver_jax import config as c
 from perceiver_jax.experiment import build
 from perceiver_jax.data.pipeline import train_batches
 from perceiver_jax.data.plan import Plan
+from perceiver_jax.tasks import mixing
 from perceiver_jax.training.sharding import put_batch
 from perceiver_jax.training.state import abstract_state, init_state, state_maker
 from perceiver_jax.training.step import jit_train_step, make_train_step
@@ -55,7 +56,19 @@ def outcome(mesh):
         for batch in batches:
             state, report = step(state, put_batch(batch, t.mesh))
             losses.append(report.stats["loss"].value())
-    return {"first": first, "shares": shares, "losses": losses, "compiles": step._cache_size()}
+    return {"first": first, "shares": shares, "losses": losses, "compiles": step._cache_size(),
+        "mixed": mixed(t.mesh)}
+
+def mixed(mesh):
+    rng = np.random.default_rng(0)
+    images = {"image": rng.integers(0, 256, (16, 8, 8, 3)).astype(np.uint8), "label": np.arange(16, dtype=np.int32)}
+    def mix(batch):
+        weights = mixing.own_weights(jax.random.key(0), batch["image"], 0.2, 1.0)
+        return mixing.mixed(batch["image"], weights), mixing.shares(batch["label"], weights)
+    batch = put_batch(images, mesh)
+    split = len({str(shard.index) for shard in batch["image"].addressable_shards})
+    results = jax.tree.leaves(jax.jit(mix)(batch))
+    return split, hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in results)).hexdigest()
 
 print(json.dumps({name: outcome(mesh) for name, mesh in json.loads(sys.argv[1]).items()}))
 """
@@ -88,6 +101,12 @@ def test_losses_are_those_of_one_device(outcomes, name):
 @pytest.mark.parametrize(("name", "share"), [("data", 1), ("fsdp", 1 / 8), ("both", 1 / 4)])
 def test_large_leaves_are_split_over_fsdp(outcomes, name, share):
     assert outcomes[name]["shares"] and set(outcomes[name]["shares"]) == {share}
+
+
+@pytest.mark.parametrize("name", ["data", "fsdp", "both"])
+def test_images_are_mixed_alike(outcomes, name):
+    """The batch is the global one: the partner of a device's last row lies on the next device."""
+    assert outcomes[name]["mixed"] == [DEVICES, outcomes["one"]["mixed"][1]] and outcomes["one"]["mixed"][0] == 1
 
 
 def test_one_compile_on_every_mesh(outcomes):

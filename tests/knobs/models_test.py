@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No dead knobs: each field of each image model, adapter and data set changes what is computed."""
+"""No dead knobs: each field of each model, adapter and position encoding changes what is computed.
+
+A new one, or a new field, fails until it has a row here.
+"""
 
 import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from perceiver_jax import registry
 from perceiver_jax.config import section, to_dict
 from perceiver_jax.data.spec import ArraySpec, Spec
+from perceiver_jax.errors import ConfigError
 from perceiver_jax.training.record import num_parameters
 
 ARRAYS = {"image": ArraySpec((8, 8, 3), "uint8"), "label": ArraySpec((), "int32")}
@@ -81,8 +84,26 @@ ADAPTERS = {
     ),
     "convolution": ({"num_channels": 4}, {"num_channels": 5, "num_layers": 2}),
 }
-DATA = {"crop_padding": 2, "flip": True, "image_size": 9, "zoom": 0.3, "permutation_seed": 1}
-DRAWINGS = {**DATA, "size": 12, "num_train": 30, "num_validation": 9, "num_test": 9, "set_seed": 1, "noise": 0.0}
+POSITIONS = {
+    "fourier": (
+        {"fourier_bands": 3, "max_resolution": 8.0},
+        {"fourier_bands": 4, "max_resolution": 9.0, "include_positions": False},
+    ),
+    "learned": ({"length": 64, "dim": 3}, {"length": 65, "dim": 4}),
+}
+OTHER_ADAPTERS = {  # name: (inputs, values, another value of each field)
+    "points": (
+        jax.ShapeDtypeStruct((2, 64, 4), jnp.float32),
+        {},
+        {"coordinates_as_features": True, "coordinate_dims": 2},
+    ),
+    "sequence": (jax.ShapeDtypeStruct((2, 64, 4), jnp.float32), {}, {}),
+    "tokens": (
+        jax.ShapeDtypeStruct((2, 64), jnp.int32),
+        {"vocabulary_size": 6, "embed_dim": 4},
+        {"vocabulary_size": 7, "embed_dim": 5},
+    ),
+}
 
 
 def parts(kind, name, own=()):
@@ -150,15 +171,45 @@ def test_each_field_of_an_adapter(adapter):
     assert [name for name, model in models.items() if not differs(model, model_of("perceiver", adapter))] == []
 
 
-def test_each_field_of_the_drawings():
-    def seen(**fields):
-        source = registry.build("data", to_dict(section("data", "drawings", **fields)), seed=0)
-        sizes = [source.num_examples(split) for split in source.splits]
-        return source.load("train", np.arange(8), 0)["image"].tobytes(), str(sizes)
+def adapted(name, inputs, values, positions="fourier", position_values=None):
+    """What an adapter makes of its inputs, as text; or what is wrong with it."""
+    values = to_dict(section("adapter", name, **values))
+    values["positions"] = section("positions", positions, **(position_values or POSITIONS[positions][0])).to_dict()
+    shape, dtype = inputs.shape[1:], inputs.dtype.name
+    spec = Spec({"input": ArraySpec(shape, dtype), "label": ArraySpec((), "int32")}, ("a", "b"), max_length=shape[0])
+    adapter = registry._adapter(spec, values)
+    try:
+        return str(jax.make_jaxpr(lambda rng: adapter.init_with_output(rng, jnp.zeros(inputs.shape, dtype)))(KEY))
+    except ConfigError as error:
+        return str(error)
 
-    plain = seen()
-    assert set(DRAWINGS) == parts("data", "drawings", ["permutation_file"])
-    assert [field for field, value in DRAWINGS.items() if seen(**{field: value}) == plain] == []
+
+KEY = jax.random.key(0)
+
+
+@pytest.mark.parametrize("name", OTHER_ADAPTERS)
+def test_each_field_of_another_adapter(name):
+    inputs, values, changes = OTHER_ADAPTERS[name]
+    assert set(changes) == parts("adapter", name)
+    plain = adapted(name, inputs, values)
+    assert plain == adapted(name, inputs, values)
+    assert [field for field in changes if adapted(name, inputs, {**values, field: changes[field]}) == plain] == []
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_each_field_of_the_positions(name):
+    values, changes = POSITIONS[name]
+    assert set(changes) == parts("positions", name)
+    inputs = OTHER_ADAPTERS["sequence"][0]
+    seen = {field: adapted("sequence", inputs, {}, name, {**values, field: changes[field]}) for field in changes}
+    plain = adapted("sequence", inputs, {}, name)
+    assert [field for field, text in seen.items() if text == plain] == []
+
+
+def test_each_part_has_a_row():
+    assert {*MODELS, "slot_autoencoder"} == set(registry.PARTS["model"])  # which is in `slots_test`
+    assert {*ADAPTERS, *OTHER_ADAPTERS} == set(registry.PARTS["adapter"])
+    assert set(POSITIONS) == set(registry.PARTS["positions"])
 
 
 def test_weights_that_are_not_shared_are_more_by_the_exact_number():

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No dead knobs: each field of the slot autoencoder, its encoders and decoders changes what is computed."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from perceiver_jax import registry
+from perceiver_jax.config import section, to_dict
+from perceiver_jax.data.spec import ArraySpec, Spec
+
+IMAGE = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.uint8)
+SPEC = Spec({"image": ArraySpec((8, 8, 3), "uint8")})
+PLAIN = {
+    "model": {"num_slots": 2, "slot_dim": 4, "mlp_dim": 4, "feature_dim": 4, "num_iterations": 2},
+    "encoder": {"name": "patches", "patch_size": 4, "num_channels": 4},
+    "decoder": {"name": "pixels", "patch_size": 4, "num_channels": 4},
+}
+MODEL = {
+    "num_slots": 3,
+    "slot_dim": 8,
+    "num_iterations": 1,
+    "mlp_dim": 8,
+    "initializer": "learned",
+    "gradient": "implicit",
+    "feature_dim": 8,
+    "dtype": "bfloat16",
+}
+PARTS = {  # (kind, name): (values, another value of each field)
+    ("encoder", "convolutions"): (
+        {"num_channels": 4, "strides": (2, 2)},
+        {"num_channels": 5, "strides": (1, 2)},
+    ),
+    ("encoder", "patches"): (
+        {"patch_size": 4, "num_channels": 4},
+        {"patch_size": 2, "num_channels": 5, "num_layers": 1},
+    ),
+    ("decoder", "convolutions"): (
+        {"num_channels": 4, "strides": (2, 2)},
+        {"num_channels": 5, "strides": (1, 2)},
+    ),
+    ("decoder", "pixels"): (
+        {"patch_size": 4, "num_channels": 4},
+        {"patch_size": 2, "num_channels": 5, "num_layers": 2},
+    ),
+}
+
+
+@functools.cache
+def plain(kind):
+    values = dict(PLAIN[kind])
+    return section(kind, values.pop("name"), **values)
+
+
+def computed(model=None, **parts):
+    """What training differentiates, as text; nothing is run."""
+    parts = {"encoder": plain("encoder"), "decoder": plain("decoder")} | parts
+    config = to_dict(section("model", "slot_autoencoder", **PLAIN["model"] | (model or {}), **parts))
+    built = registry.build("model", config, spec=SPEC)
+    rngs = {"params": jax.random.key(0), "slots": jax.random.key(1)}
+    variables = jax.eval_shape(built.init, rngs, IMAGE)
+
+    def loss(variables, image):
+        return built.apply(variables, image, train=True, rngs={"slots": jax.random.key(1)}).image.sum()
+
+    return str(variables) + str(jax.make_jaxpr(jax.grad(loss))(variables, IMAGE))
+
+
+def test_each_field_of_the_model():
+    assert set(MODEL) == set(registry.find("model", "slot_autoencoder").parameters()) - {"encoder", "decoder"}
+    unchanged = computed()
+    assert unchanged == computed()
+    assert [field for field, value in MODEL.items() if computed({field: value}) == unchanged] == []
+
+
+@pytest.mark.parametrize(("kind", "name"), PARTS)
+def test_each_field_of_a_part(kind, name):
+    values, changes = PARTS[kind, name]
+    assert set(changes) == set(registry.find(kind, name).parameters())
+    unchanged = computed(**{kind: section(kind, name, **values)})
+    changed = {field: computed(**{kind: section(kind, name, **values | {field: changes[field]})}) for field in changes}
+    assert [field for field, text in changed.items() if text == unchanged] == []
+
+
+def test_each_part_has_a_row():
+    assert set(PARTS) == {(kind, name) for kind in ("encoder", "decoder") for name in registry.PARTS[kind]}
