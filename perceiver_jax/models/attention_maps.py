@@ -71,9 +71,13 @@ def _maps(parts: Any, run: Callable, inputs: Batch, mask: Batch | None) -> Atten
             latents, weights = run(parts.latent_block, block, latents)
             layers.append(weights)
             stages += [stage] * len(weights)
-    logits, _ = run(parts.classify, 0, latents)
-    latent = jnp.concatenate(layers).swapaxes(0, 1)  # each of them (layers, batch, heads, latents, latents)
-    return AttentionMaps(logits, jnp.stack(cross, 1), latent, np.asarray(stages, np.int32))
+    found, _ = run(parts.finish, 0, latents, cross, layers)
+    return AttentionMaps(*found, np.asarray(stages, np.int32))
+
+
+def _stacked(logits: Array, cross: list[Array], layers: list[Array]) -> tuple[Array, Array, Array]:
+    """The maps of all stages, and of all layers, of which each of the list is (layers, batch, heads, ...)."""
+    return logits, jnp.stack(cross, 1), jnp.concatenate(layers).swapaxes(0, 1)
 
 
 class _Part(NamedTuple):
@@ -115,8 +119,8 @@ class _PerceiverParts:
     def latent_block(self, model: Any, index: int, latents: Latents) -> Latents:
         return model.encoder.blocks[index](latents, False)
 
-    def classify(self, model: Any, index: int, latents: Latents) -> Array:
-        return model.classify(latents)
+    def finish(self, model: Any, index: int, latents: Latents, *weights: list[Array]) -> tuple[Array, Array, Array]:
+        return _stacked(model.classify(latents), *weights)
 
 
 class _KerasParts:
@@ -138,5 +142,5 @@ class _KerasParts:
     def latent_block(self, model: KerasPerceiver, index: int, latents: Latents) -> Latents:
         return model.attend_to_themselves(latents, False)
 
-    def classify(self, model: KerasPerceiver, index: int, latents: Latents) -> Array:
-        return model.classify(latents)
+    def finish(self, model: Any, index: int, latents: Latents, *weights: list[Array]) -> tuple[Array, Array, Array]:
+        return _stacked(model.classify(latents), *weights)
