@@ -7,15 +7,19 @@ steps_per_epoch)`, and the step at a boundary already has the new rate.
 """
 
 import inspect
+import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from perceiver_jax.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 Number = int | float
 Schedule = Callable[[int | np.ndarray | jax.Array], jax.Array]
@@ -45,7 +49,7 @@ def make_schedule(
     t_max_epochs: Number | None = None,
     eta_min: Number = 0.0,
 ) -> Schedule:
-    """Builds `rate(step)`; arguments that belong to another schedule stay at their defaults.
+    """Builds `rate(step)`; arguments that belong to another schedule are not used, which is said.
 
     Args:
         name: `constant`; `multistep`: times `gamma` at each of `milestones`; `step`: times `gamma` every
@@ -70,7 +74,10 @@ def make_schedule(
     Raises:
         ConfigError: a value out of range; all of them in one message.
     """
-    _check(locals())
+    given = locals()
+    _check(given)
+    if ignored := unused(given):
+        log.warning("schedule %s has no use for %s", name, ", ".join(f"{key}={given[key]!r}" for key in ignored))
 
     def to_step(epochs):
         return round(epochs * steps_per_epoch)
@@ -163,14 +170,17 @@ def _check(given: dict) -> None:
         "t_max_epochs": (given["t_max_epochs"] is None or given["t_max_epochs"] > 0, "> 0 or None"),
     }
     bad = [f"{key}={given[key]!r}: expected {expected}" for key, (good, expected) in rules.items() if not good]
-    if bad := bad + _foreign(given):
+    if bad:
         raise ConfigError(f"schedule: {'; '.join(bad)}. Correct the config.")
 
 
-def _foreign(given: dict) -> list[str]:
-    """Arguments that are set and that this schedule has no use for."""
+def unused(given: Mapping[str, Any]) -> list[str]:
+    """Arguments that are set and that this schedule has no use for, as they remain when another is chosen by a flag."""
+    own = {*OWN[given["name"]], "warmup_epochs", "warmup_steps"}
     defaults = {key: parameter.default for key, parameter in inspect.signature(make_schedule).parameters.items()}
-    own = OWN.get(given["name"], defaults)
-    foreign = {key for keys in OWN.values() for key in keys if key not in own}
-    wrong = sorted(key for key in foreign if given[key] != defaults[key] and list(np.ravel(given[key])))
-    return [f"{key}={given[key]!r}: expected {defaults[key]!r}, {given['name']} has no use for it" for key in wrong]
+    optional = {key: default for key, default in defaults.items() if default is not inspect.Parameter.empty}
+    return [key for key in optional if key not in own and _plain(given[key]) != _plain(optional[key])]
+
+
+def _plain(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

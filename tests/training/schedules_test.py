@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import logging
 import math
 
 import jax
@@ -99,3 +100,14 @@ def test_boundaries():
 def test_values_out_of_range(kwargs, message):
     with pytest.raises(ConfigError, match=message):
         make_schedule(**({"learning_rate": 0.1, "num_steps": STEPS, "steps_per_epoch": PER_EPOCH} | kwargs))
+
+
+def test_what_another_schedule_would_use_is_said(caplog):
+    given = {"learning_rate": RATE, "num_steps": STEPS, "steps_per_epoch": PER_EPOCH}
+    logging.getLogger("perceiver_jax").propagate = True
+    make_schedule(name="cosine", milestones=[1, 2], gamma=0.5, warmup_steps=3, t_max_epochs=5, **given)
+    assert [r.getMessage() for r in caplog.records] == ["schedule cosine has no use for milestones=[1, 2], gamma=0.5"]
+    caplog.clear()
+    make_schedule(name="multistep", milestones=[1, 2], gamma=0.5, warmup_epochs=1.5, **given)
+    make_schedule(name="constant", **given)
+    assert not caplog.records
