@@ -6,13 +6,19 @@
 Default and `:shapes`: up to six discs, squares and triangles on 64 pixels, the published 64 pixel model with 7 slots.
 `:multi_dsprites`: sprites on grey, 6 slots. `:cpu`: patches and per-position MLPs on 32 pixels, for two cores; `:tiny`
 checks everything in a minute. Not measured yet.
+
+The published sets: https://storage.googleapis.com/multi-object-datasets/ has the files clevr_with_masks/
+clevr_with_masks_train.tfrecords (10.5 GB; into data/clevr_with_masks, for `:clevr6` and `:clevr6_seed`) and
+tetrominoes/tetrominoes_train.tfrecords (into data/tetrominoes). Each is read once and prepared. `:own` takes a folder
+of images with or without masks, or a .npz: --config.data.path=DIR_OR_NPZ (`perceiver_jax/data/scene_folders.py` and
+`scene_arrays.py` say how files and arrays are named).
 """
 
 from perceiver_jax.config import ConfigDict, default, section, vary
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    """7 slots x 64, 3 iterations, Adam 4e-4; variants: `shapes`, `multi_dsprites`, `cpu`, `tiny`."""
+    """7 slots x 64, 3 iterations, Adam 4e-4; the variants are the functions below."""
     config = default()
     config.num_epochs = 100.0
     config.log_every_steps = 100
@@ -29,7 +35,8 @@ def get_config(variants: str = "") -> ConfigDict:
     config.optimizer = section("optimizer", "adam", learning_rate=4e-4)
     config.schedule = section("schedule", "exponential", gamma=0.5, decay_steps=100_000, warmup_steps=10_000)
     others = {"shapes": lambda config: None, "multi_dsprites": multi_dsprites, "cpu": cpu, "tiny": tiny}
-    return vary(config, variants, others)
+    published = {"clevr6": clevr6, "clevr6_seed": clevr6_seed, "tetrominoes": tetrominoes}
+    return vary(config, variants, others | published | {"own": own})
 
 
 def multi_dsprites(config: ConfigDict) -> None:
@@ -37,6 +44,34 @@ def multi_dsprites(config: ConfigDict) -> None:
     config.data = section("data", "sprites", num_train=60_000)
     config.model.num_slots = 6
     config.batch_size, config.num_steps = 64, 500_000
+
+
+def clevr6(config: ConfigDict) -> None:
+    """CLEVR's scenes of up to 6 objects, batch 64, 500,000 steps, as published (google-research/slot_attention)."""
+    clevr6_seed(config)
+    config.batch_size, config.num_steps = 64, 500_000
+
+
+def clevr6_seed(config: ConfigDict) -> None:
+    """The same on batches of 32 for 200 epochs."""
+    config.data = section("data", "multi_object", path="data/clevr_with_masks", max_objects=6, image_size=128)
+    config.model.encoder = section("encoder", "convolutions", num_channels=64, strides=(1, 1, 1, 1))
+    config.model.decoder = section("decoder", "convolutions", num_channels=64, strides=(2, 2, 2, 2, 1))
+    config.batch_size, config.num_epochs = 32, 200.0
+
+
+def tetrominoes(config: ConfigDict) -> None:
+    """3 tetrominoes on 35 pixels, 4 slots, batch 64, 500,000 steps, as published."""
+    config.data = section("data", "multi_object", path="data/tetrominoes", dataset="tetrominoes")
+    config.model.num_slots = 4
+    config.batch_size, config.num_steps = 64, 500_000
+
+
+def own(config: ConfigDict) -> None:
+    """Your images on 64 pixels, of up to 6 objects where there are masks; they may be few, so warm-up is in epochs."""
+    config.data = section("data", "own_scenes", path="data/own_scenes", image_size=64, max_objects=6)
+    config.evaluation.update(metric="mse", mode="min")
+    config.schedule = section("schedule", "cosine", warmup_epochs=5.0)
 
 
 def cpu(config: ConfigDict) -> None:

@@ -18,7 +18,9 @@ from perceiver_jax.data.babble import Babble
 from perceiver_jax.data.drawings import Drawings
 from perceiver_jax.data.image_set import ImageSet
 from perceiver_jax.data.modelnet import ModelNet
+from perceiver_jax.data.multi_object import MultiObject
 from perceiver_jax.data.own import OwnExamples, OwnSequences
+from perceiver_jax.data.own_scenes import OwnScenes
 from perceiver_jax.data.patterns import Patterns
 from perceiver_jax.data.scenes import Shapes, Sprites
 from perceiver_jax.data.solids import Solids
@@ -173,6 +175,8 @@ PARTS: dict[str, dict[str, Part]] = {
         "drawings": _part(Drawings, "seed"),
         "shapes": _part(Shapes, "seed"),
         "sprites": _part(Sprites, "seed"),
+        "multi_object": _part(MultiObject, "seed"),
+        "own_scenes": _part(OwnScenes, "seed"),
         "own": _part(OwnExamples, "seed"),
         "own_sequences": _part(OwnSequences, "seed"),
     },

@@ -16,6 +16,7 @@ from perceiver_jax import experiment
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.training.record import num_parameters
+from tests.data import conftest as sets
 
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = {
@@ -31,7 +32,10 @@ VARIANTS = {
     "cifar100": ["", "lamb", "tiny"],
     "own_data": ["", "python", "sequences"],
     "imagenet": ["", "io_fourier", "io_learned", "io_conv", "tiny"],
-    "slot_attention": ["", "shapes", "multi_dsprites", "cpu", "tiny"],
+    "slot_attention": [
+        *("", "shapes", "multi_dsprites", "cpu", "tiny"),
+        *("clevr6", "clevr6_seed", "tetrominoes", "own"),
+    ],
 }
 
 
@@ -94,7 +98,17 @@ def images(tmp_path_factory):
     return folder
 
 
-def resolved(name, variant, modelnet40, labelled, images):
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory):
+    """The published sets of objects, and own images, in small; the number of records for training."""
+    folder = tmp_path_factory.mktemp("scenes")
+    for dataset in ("clevr_with_masks", "tetrominoes"):
+        sets.write_multi_object(folder / dataset / "a.tfrecords", dataset, (3, 2, 1, 2))
+    sets.write_scene_images(folder / "own_scenes", "planes", 10)
+    return folder
+
+
+def resolved(name, variant, modelnet40, labelled, images, scenes):
     config = configs.to_dict(load(name, variant))
     if config["data"]["name"] in labelled:
         config["data"]["path"] = str(labelled[config["data"]["name"]])
@@ -104,6 +118,12 @@ def resolved(name, variant, modelnet40, labelled, images):
         config["data"]["path"] = str(modelnet40)
         config["data"]["num_points"] = min(config["data"]["num_points"], 2048)
     config["batch_size"] = min(config["batch_size"], 512)
+    if config["data"]["name"] in ("multi_object", "own_scenes"):
+        config["data"]["path"] = str(scenes / Path(config["data"]["path"]).name)
+        config["batch_size"] = 2
+    if config["data"]["name"] == "multi_object":
+        config["data"] |= {"num_train": 2, "num_validation": 1, "num_test": 1}
+        config["schedule"]["warmup_steps"] = 1
     return config
 
 
@@ -120,8 +140,8 @@ def test_every_variant_is_covered(name):
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
-def test_builds_at_full_size_and_again_from_json(name, variant, modelnet40, labelled, images):
-    config = resolved(name, variant, modelnet40, labelled, images)
+def test_builds_at_full_size_and_again_from_json(name, variant, modelnet40, labelled, images, scenes):
+    config = resolved(name, variant, modelnet40, labelled, images, scenes)
     again = json.loads(json.dumps(config))
     shapes = []
     for values in (config, again):
@@ -132,8 +152,8 @@ def test_builds_at_full_size_and_again_from_json(name, variant, modelnet40, labe
     assert shapes[0] == shapes[1]
 
 
-def test_parameters_of_the_published_model(modelnet40, labelled, images):
-    training = experiment.build(resolved("modelnet40", "paper", modelnet40, labelled, images))
+def test_parameters_of_the_published_model(modelnet40, labelled, images, scenes):
+    training = experiment.build(resolved("modelnet40", "paper", modelnet40, labelled, images, scenes))
     assert num_parameters(experiment.abstract_training_state(training).params) == 44_772_202
 
 
@@ -148,6 +168,11 @@ def test_parameters_of_the_published_image_models(variant, published):
     task = experiment.build_task(configs.to_dict(load("imagenet", variant)), spec)
     params = jax.eval_shape(lambda rng: task.init(rng, spec), jax.random.key(0))["params"]
     assert num_parameters(params) == published
+
+
+def test_parameters_of_the_published_slot_attention(modelnet40, labelled, images, scenes):
+    training = experiment.build(resolved("slot_attention", "clevr6", modelnet40, labelled, images, scenes))
+    assert num_parameters(experiment.abstract_training_state(training).params) == 890_308
 
 
 def test_shapes_of_the_keras_example_are_said():

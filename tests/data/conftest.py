@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tiny set written exactly as `modelnet40_ply_hdf5_2048` is."""
 
+import gzip
 import pickle
 
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
+from tensorboardX.record_writer import masked_crc32c
+
+from perceiver_jax.data.multi_object import PUBLISHED
 
 CLASSES = ("chair", "desk", "lamp")
 
@@ -143,3 +148,104 @@ def cifar_folder(tmp_path):
 def write_set():
     """`write_set(form, folder)` writes three classes of five shapes, of 20 points where they are clouds."""
     return lambda form, folder: WRITERS[form](folder)
+
+
+def _varint(number):
+    content = b""
+    while number > 127:
+        content, number = content + bytes([number & 127 | 128]), number >> 7
+    return content + bytes([number])
+
+
+def field(number, content):
+    """A field of a protobuf message that has a length."""
+    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+
+
+def example_message(features):
+    """A serialised tf.train.Example; uint8 arrays become one value a byte, as the published files have them."""
+    entries = []
+    for name, array in features.items():
+        if array.dtype == np.uint8:
+            rows = np.stack([np.full(array.size, 0x0A, np.uint8), np.ones(array.size, np.uint8), array.ravel()], 1)
+            feature = field(1, rows.tobytes())
+        elif array.dtype == np.int64:
+            feature = field(3, field(1, b"".join(map(_varint, array.ravel().tolist()))))
+        else:
+            feature = field(2, field(1, array.astype("<f4").tobytes()))
+        entries.append(field(1, field(1, name.encode()) + field(2, feature)))
+    return field(1, b"".join(entries))
+
+
+def write_tfrecords(file, messages):
+    """GZIP TFRecords; the checksum of large contents, which nobody reads, is left 0: it takes a second each."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(file, "wb", compresslevel=1) as stream:
+        for message in messages:
+            length = len(message).to_bytes(8, "little")
+            for part in (length, message):
+                checksum = masked_crc32c(part) if len(part) < 1 << 17 else 0
+                stream.write(part + checksum.to_bytes(4, "little"))
+
+
+def multi_object_features(dataset, seed, num_objects):
+    """The features of one scene as published: objects are squares of one colour, side by side."""
+    published = PUBLISHED[dataset]
+    rng = np.random.default_rng(seed)
+    (height, width, channels), entities, first = published.image, published.entities, published.background
+    masks = np.zeros((entities, height, width, 1), np.uint8)
+    image = np.full(published.image, 40, np.uint8)
+    side, top, left = height // 8, *(published.crop[::2] or (0, 0))
+    for number in range(num_objects):
+        row, column = top + 1 + number // 4 * (side + 1), left + 1 + number % 4 * (side + 1)
+        masks[first + number, row : row + side, column : column + side] = 255
+        image[row : row + side, column : column + side] = rng.integers(60, 256, channels)
+    hidden = masks.any(0)[..., 0]
+    for k, rows in enumerate(np.array_split(np.arange(height), first)):
+        masks[k, rows] = 255 * ~hidden[rows, :, None]
+    features = {"image": image, "mask": masks.transpose(1, 2, 0, 3) if published.entities_last else masks}
+    if first > 1:
+        return features
+    seen = np.arange(entities) <= num_objects
+    codes = rng.integers(1, 4, entities) * seen
+    features |= {"visibility": seen.astype(np.float32), "x": rng.random(entities), "y": rng.random(entities)}
+    if dataset == "clevr_with_masks":
+        code = {name: codes.astype(np.uint8) for name in ("size", "material", "shape", "color")}
+        features |= code | {"z": rng.random(entities), "rotation": 360 * rng.random(entities)}
+        return features | {"pixel_coords": rng.random((entities, 3))}
+    features |= {"shape": codes.astype(np.float32), "color": rng.random((entities, channels))}
+    if published.entities_last:
+        features |= {"orientation": 6 * rng.random(entities), "scale": rng.random(entities)}
+    return features
+
+
+def write_multi_object(file, dataset, counts):
+    """A set in the published format, scenes with these numbers of objects; returns their features."""
+    scenes = [multi_object_features(dataset, seed, count) for seed, count in enumerate(counts)]
+    write_tfrecords(file, map(example_message, scenes))
+    return scenes
+
+
+def write_scene_images(folder, named, count):
+    """Images of 16 x 16 pixels with two objects, which overlap, and masks named in one of the ways; what they hold.
+
+    named: "planes" (one file for each object, after the background's), "numbers" (one with numbers), "folders" (the
+    same in images/ and masks/), "none".
+    """
+    images = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3)).astype(np.uint8)
+    objects = np.zeros((count, 16, 16), np.uint8)
+    objects[:, 2:9, 3:9], objects[:, 7:12, 5:14] = 1, 2
+    inner = {"image": "images", "mask": "masks"} if named == "folders" else {"image": "", "mask": ""}
+    for name in inner.values():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        Image.fromarray(images[number]).save(folder / inner["image"] / f"scene_{number}.png")
+        if named == "planes":
+            for k in range(3):
+                plane = (objects[number] == k) * np.uint8(255)
+                Image.fromarray(plane).save(folder / f"scene_{number}_mask_{k}.png")
+        elif named == "numbers":
+            Image.fromarray(objects[number] * np.uint8(100)).save(folder / f"scene_{number}_mask.png")
+        elif named == "folders":
+            Image.fromarray(objects[number]).save(folder / "masks" / f"scene_{number}.png")
+    return images, objects

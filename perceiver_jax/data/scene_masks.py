@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an image and a mask for each object to a scene: numbers of objects, one size, and what can be measured."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from perceiver_jax.data.scenes import ATTRIBUTES
+
+MEASURED = ("present", "x", "y", "size", "red", "green", "blue", "visible")
+"""The columns of `attributes` that `measured` fills in."""
+
+
+class Scene(NamedTuple):
+    """One example, as `scenes` has them; `objects` and `attributes` are None where nobody knows the objects."""
+
+    image: np.ndarray
+    objects: np.ndarray | None
+    attributes: np.ndarray | None
+
+
+def numbered(masks: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """(height, width) uint8 of masks (height, width), of 0 and 1 or 0 and 255: 0 background, i + 1 the i-th mask.
+
+    Where masks overlap, the later one counts.
+    """
+    objects = np.zeros(np.shape(masks[0]), np.uint8)
+    for number, mask in enumerate(masks, 1):
+        objects[mask > mask.max() / 2] = number
+    return objects
+
+
+def objects_of(planes: list[np.ndarray], background: int) -> np.ndarray:
+    """Numbers from 1 on, in order: of the values of the only plane, or of planes that show an object each.
+
+    Args:
+        background: how many of the first planes show none.
+    """
+    if len(planes) == 1:
+        values, places = np.unique(planes[0], return_inverse=True)
+        numbers = np.cumsum(values > 0) if len(values) < 256 else np.full(len(values), 255)
+        return numbers.astype(np.uint8)[places.reshape(planes[0].shape)]
+    shown = [plane for plane in planes[background:] if plane.any()]
+    return numbered(shown[:255]) if shown else np.zeros(planes[0].shape, np.uint8)
+
+
+def fitted(array: np.ndarray, crop: Sequence[int], size: int | None, smooth: bool) -> np.ndarray:
+    """(size, size[, 3]) uint8: the rows crop[0]:crop[1] and columns crop[2]:crop[3], resized.
+
+    Args:
+        crop: empty for the largest square in the middle.
+        size: None keeps it.
+        smooth: bilinear between the centres of pixels, without a filter for smaller sizes, as `tf.image.resize` does by
+            default; else the nearest pixel.
+    """
+    height, width = array.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    top, bottom, left, right = crop or (top, top + side, left, left + side)
+    array = np.ascontiguousarray(array[top:bottom, left:right])
+    if size is None or array.shape[:2] == (size, size):
+        return array
+    scale = (array.shape[1] / size, 0, 0, 0, array.shape[0] / size, 0)
+    how = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(array).transform((size, size), Image.Transform.AFFINE, scale, how))
+
+
+def measured(image: np.ndarray, objects: np.ndarray, max_objects: int) -> np.ndarray:
+    """(max_objects, attributes) float32: place, size and mean colour of each object's visible pixels.
+
+    x and y are the middle of these pixels, size the distance to the farthest of them; `visible` is 1, `shape` and
+    `angle` are 0. An object without pixels is not present.
+    """
+    attributes = np.zeros((max_objects, len(ATTRIBUTES)), np.float32)
+    columns = [ATTRIBUTES.index(name) for name in MEASURED]
+    for number in range(1, max_objects + 1):
+        rows, places = np.nonzero(objects == number)
+        if not len(rows):
+            continue
+        y, x = (rows + 0.5) / len(objects), (places + 0.5) / len(objects)
+        colour = image[rows, places].mean(0) / 255
+        size = np.hypot(y - y.mean(), x - x.mean()).max()
+        attributes[number - 1, columns] = [1, x.mean(), y.mean(), size, *colour, 1]
+    return attributes

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenes prepared once as .npy files, a folder for each split, and read by id: memory holds what a batch needs."""
+
+import contextlib
+import dataclasses
+import io
+import itertools
+import pathlib
+import threading
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from perceiver_jax.data.scene_masks import Scene
+from perceiver_jax.data.scenes import ATTRIBUTES
+from perceiver_jax.data.spec import ArraySpec, Spec
+from perceiver_jax.errors import ConfigError
+
+SPLITS = ("train", "validation", "test")
+TYPES = {"image": "uint8", "objects": "uint8", "attributes": "float32"}
+_READING = threading.Lock()
+
+
+def write(folder: pathlib.Path, scenes: Iterable[tuple[str, Scene]]) -> None:
+    """Writes (split, scene), each split in one run, into an empty folder; all scenes have the same shapes."""
+    for split, run in itertools.groupby(scenes, key=lambda scene: scene[0]):
+        (folder / split).mkdir()
+        _write_split(folder / split, (scene for _, scene in run))
+
+
+def _write_split(folder: pathlib.Path, scenes: Iterator[Scene]) -> None:
+    first = next(scenes)
+    arrays = {name: array for name, array in first._asdict().items() if array is not None}
+    with contextlib.ExitStack() as stack:
+        files = {name: stack.enter_context(open(folder / f"{name}.npy", "wb")) for name in arrays}
+        for name, array in arrays.items():
+            files[name].write(_header(array, 0))
+        count = 0
+        for scene in itertools.chain([first], scenes):
+            count += 1
+            for name, file in files.items():
+                file.write(getattr(scene, name).tobytes())
+        for name, array in arrays.items():
+            files[name].seek(0)
+            files[name].write(_header(array, count))
+
+
+def _header(row: np.ndarray, count: int) -> bytes:
+    """Of .npy; NumPy leaves room for any count, so that its length does not depend on it."""
+    stream = io.BytesIO()
+    shape = {"shape": (count, *row.shape), "fortran_order": False, "descr": np.lib.format.dtype_to_descr(row.dtype)}
+    np.lib.format.write_array_header_1_0(stream, shape)
+    return stream.getvalue()
+
+
+def read(folder: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of every split, mapped and not read.
+
+    Raises:
+        ConfigError: they are not what `write` leaves.
+    """
+    splits = {}
+    try:
+        for split in filter(lambda split: (folder / split).is_dir(), SPLITS):
+            files = sorted((folder / split).glob("*.npy"))
+            splits[split] = {file.stem: np.load(file, mmap_mode="r", allow_pickle=False) for file in files}
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
+        raise _damaged(folder, " ".join(str(error).split())[:120]) from error
+    if "train" not in splits:
+        raise _damaged(folder, "it has no training split")
+    shapes = [{name: array.shape[1:] for name, array in arrays.items()} for arrays in splits.values()]
+    if any(not _whole(arrays) for arrays in splits.values()) or any(shape != shapes[0] for shape in shapes):
+        raise _damaged(folder, "its arrays do not fit each other")
+    return splits
+
+
+def _whole(arrays: dict[str, np.ndarray]) -> bool:
+    """Whether the arrays of a split are an image a row, or all three."""
+    if tuple(sorted(arrays)) not in (("image",), ("attributes", "image", "objects")):
+        return False
+    image = arrays["image"]
+    wanted = {"image": (len(image), *image.shape[1:3], 3), "objects": image.shape[:3]}
+    wanted["attributes"] = (len(image), *np.shape(arrays.get("attributes"))[1:2], len(ATTRIBUTES))
+    return all(
+        array.dtype.name == TYPES[name] and array.shape == wanted[name] and array.size for name, array in arrays.items()
+    )
+
+
+def _damaged(folder: pathlib.Path, reason: str) -> ConfigError:
+    return ConfigError(f"{folder}: the prepared set is damaged ({reason}). Delete it and run again.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredScenes:
+    """What sources of prepared scenes share; a subclass says where they lie in `_prepared`.
+
+    The arrays are those of `scenes`; without masks there is only `image`. Columns of `attributes` that a set does not
+    give are measured in the masks, or 0 (`scene_masks.measured`).
+
+    Attributes:
+        path: of the files.
+        image_size: height and width in pixels; None keeps those of the files.
+        prepared_path: where the prepared files go; default `path`.prepared or, where that cannot be written,
+            perceiver_jax in the user's cache folder.
+        seed: not used; a scene is never augmented.
+    """
+
+    path: str
+    image_size: int | None = None
+    prepared_path: str = ""
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.image_size is not None and self.image_size < 1:
+            raise ConfigError(f"image_size={self.image_size}: expected at least 1, or None for that of the files.")
+
+    @property
+    def spec(self) -> Spec:
+        arrays = self._read()["train"]
+        return Spec({name: ArraySpec(arrays[name].shape[1:], TYPES[name]) for name in TYPES if name in arrays})
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self._read())
+
+    def num_examples(self, split: str) -> int:
+        return len(self._read()[split]["image"])
+
+    def labels(self, split: str) -> np.ndarray:
+        """How many objects each image has; 0 where nobody knows."""
+        arrays = self._read()[split]
+        if "attributes" not in arrays:
+            return np.zeros(len(arrays["image"]), np.int32)
+        return arrays["attributes"][:, :, 0].sum(1).astype(np.int32)
+
+    def load(self, split: str, ids: np.ndarray, epoch: int | None) -> dict[str, np.ndarray]:
+        arrays, ids = self._read()[split], np.asarray(ids)
+        batch = {name: np.asarray(arrays[name][ids]) for name in TYPES if name in arrays}
+        if "objects" in batch:
+            most = arrays["attributes"].shape[1]
+            if batch["objects"].max(initial=0) > most or not np.isfinite(batch["attributes"]).all():
+                raise _damaged(self._prepared(), f"{split} holds what no scene of up to {most} objects has")
+        return batch
+
+    def _prepared(self) -> pathlib.Path:
+        """The folder that `write` filled."""
+        raise NotImplementedError
+
+    def _read(self) -> dict[str, dict[str, np.ndarray]]:
+        with _READING:
+            if "_content" not in self.__dict__:
+                self.__dict__["_content"] = read(self._prepared())
+            return self.__dict__["_content"]
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "_content"}
