@@ -123,7 +123,8 @@ class Predictor:
         about = describe(self.spec, jax.device_get(batch), maps["cross"].shape[-1], self._pixel_order(array))
         if "mask" in batch:
             maps["cross"] = maps["cross"][..., : len(array)]
-        return Attention(maps, about, {self._name: array[None]})
+        examples = {self._name: array[None], "label": maps["probabilities"].argmax(1)}
+        return Attention(maps, about, examples)
 
     @functools.cached_property
     def _maps(self):

@@ -54,7 +54,7 @@ def read(run: Path) -> Examples:
 
 def of(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Examples:
     """Examples from what `about.json` and `examples.npz` hold of them; as `read`."""
-    inputs, mask, labels = arrays[about["array"]], arrays.get("mask"), arrays.get("label")
+    inputs, mask, labels = arrays[about["array"]], arrays.get("mask"), arrays["label"]
     if about["kind"] == "image":
         return _images(about, inputs, arrays.get("object"), labels)
     if about["kind"] == "points":
