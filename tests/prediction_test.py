@@ -69,23 +69,7 @@ def text(folder):
     return values, lambda source: lambda split, ids, epoch: {"tokens": [lines[i] for i in ids]}
 
 
-def own_sequences(folder):
-    values = untrained.config("own_data", "sequences", data__max_length=30)
-    values["data"]["factory"] = f"{untrained.ROOT / 'configs' / 'own_data.py'}:waves"
-
-    def raw(source):
-        whole = dataclasses.replace(source, max_length=None)
-
-        def load(split, ids, epoch):
-            rows = whole.load(split, ids, epoch)
-            return {"input": [row[: int(mask.sum())] for row, mask in zip(rows["input"], rows["mask"], strict=True)]}
-
-        return load
-
-    return values, raw
-
-
-FAMILIES = (clouds, images, convolved, series, text, own_sequences)
+FAMILIES = (clouds, images, convolved, series, text)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
@@ -97,8 +81,7 @@ def test_raw_inputs_give_the_logits_of_an_evaluation(family, tmp_path):
         batch = next(batches)
     expected = jax.jit(lambda variables, batch: run.task.predict(variables, batch, {}))(run.variables, batch)
     inputs = raw(source)("test", batch["id"], None)
-    predictor = Predictor.from_run(tmp_path / "run")
-    found = predictor(inputs[next(iter(inputs))])
+    found = Predictor(run)(inputs[next(iter(inputs))])
     np.testing.assert_allclose(found.logits, expected["logits"], atol=2e-5, rtol=1e-5)
     np.testing.assert_allclose(found.probabilities.sum(1), 1, atol=1e-5)
     assert np.ptp(found.logits, axis=0).max() > 1e-4  # inputs matter
