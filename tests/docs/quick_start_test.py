@@ -37,3 +37,5 @@ def test_the_quick_start_works_as_it_stands(tmp_path):
         assert expected in everything
     run = tmp_path / "runs" / "quick_test"
     assert json.loads((run / "evaluation" / "results.json").read_text())["num_examples"] == 32
+    for name in ("dashboard.png", "comprehensive_epoch_5_analysis.png"):
+        assert list((run / "figures").rglob(name)), sorted((run / "figures").rglob("*"))
