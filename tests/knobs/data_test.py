@@ -131,6 +131,25 @@ DATA = {  # name: [(values, another value of each field), ...]; paths are below 
     ],
     "shapes": [(SCENES, SCENE_CHANGES)],
     "sprites": [(SCENES, {**SCENE_CHANGES, "background": "black"})],
+    "multi_object": [
+        (
+            {"path": "tetrominoes", "dataset": "tetrominoes", "num_train": 3, "num_validation": 2, "num_test": 2},
+            {
+                **{"path": "none", "dataset": "objects_room", "max_objects": 2, "image_size": 8},
+                **{"num_train": 4, "num_validation": 1, "num_test": 1, "prepared_path": "elsewhere"},
+            },
+        )
+    ],
+    "own_scenes": [
+        (
+            {"path": "scenes", "max_objects": 3},
+            {
+                **{"path": "none", "max_objects": 4, "background_masks": 2, "crop": (2, 14, 1, 13), "image_size": 8},
+                **SPLITTING,
+                "prepared_path": "elsewhere",
+            },
+        )
+    ],
     "own": [({"factory": "own.py:images", **IMAGES}, {"factory": "own.py:others", **SPLITTING, **IMAGE_CHANGES})],
     "own_sequences": [
         (
@@ -182,6 +201,8 @@ def files(tmp_path_factory):
         (folder / "folder" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[..., 0]).save(folder / "folder" / "ab"[i % 2] / f"{i:02}.png")
     (folder / "folder" / "a" / "20.png").write_bytes(b"no image")
+    sets.write_multi_object(folder / "tetrominoes" / "a.tfrecords", "tetrominoes", (3, 1, 2, 3, 2, 1, 2))
+    sets.write_scene_images(folder / "scenes", "planes", 12)
     np.save(folder / "order.npy", np.arange(144)[::-1])
     (folder / "own.py").write_text(OWN)
     return folder
