@@ -67,7 +67,8 @@ def _draw(source) -> Path | None:
     count = source.num_examples("train")
     ids = np.linspace(0, count - 1, min(NUM_SAMPLES.value, count)).astype(np.int64)
     batch = source.load("train", ids, 0)
-    titles = [source.spec.class_names[label] for label in batch["label"]]
+    names = source.spec.class_names
+    titles = [names[label] if names else f"{label} objects" for label in source.labels("train")[ids]]
     picture = sheet(source, batch, titles)
     if picture is None:
         return None

@@ -11,6 +11,7 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from perceiver_jax import experiment
 from tests import readers
@@ -30,6 +31,8 @@ def good(tmp_path_factory):
     sets.write_modelnet(folder / "hdf5")
     for form in ("text", "off", "pcd", "ply"):
         sets.WRITERS[form](folder / form)
+    sets.write_multi_object(folder / "objects" / "a.tfrecords", "tetrominoes", (3, 2, 1, 2))
+    sets.write_scene_images(folder / "scenes", "planes", 10)
     (folder / "run").mkdir()
     readers.write_run(folder / "run")
     return folder
@@ -92,9 +95,15 @@ def foreign_metrics(folder):
     text("metrics.jsonl", "loss 3\n")(folder)
 
 
+def smaller(folder):
+    Image.fromarray(np.zeros((8, 16), np.uint8)).save(folder / "scene_4_mask_1.png")
+
+
 CLOUDS = (CONFIG, "--config.data.path={data}", "--config.data.download=False", "--config.data.num_points=10")
 FILES = (*CLOUDS[:-1], "--config.data.num_points=20")
 RUN = ("evaluate", "--workdir={data}")
+OBJECTS = ("main", "--config=configs/slot_attention.py:tetrominoes", "--config.data.path={data}")
+SCENES = ("main", "--config=configs/slot_attention.py:own", "--config.data.path={data}")
 ROWS = [  # (what is copied, what is done to it, command, the expected line as a regular expression)
     # the config
     ("", nothing, ("main", TINY, "--config.model.latent_dims=4"), 'no such key. Did you mean "latent_dim"'),
@@ -162,6 +171,12 @@ ROWS = [  # (what is copied, what is done to it, command, the expected line as a
     ("run", nothing, (*RUN, "--split=dev"), "split='dev': the data has train, validation, test"),
     ("run", value("run.json", "spec.class_names", ["a", "b"]), RUN, "does not fit"),
     ("run", foreign_metrics, ("main", *readers.FLAGS), "metrics.jsonl holds a line that is not ours"),
+    # scenes of objects
+    ("objects", cut("a.tfrecords", 600), OBJECTS, "a.tfrecords: record [0-3]: cannot be unpacked .* Fetch the file"),
+    ("objects", nothing, OBJECTS, "a.tfrecords: ends after 4 records, 4 of them for training: expected num_train=60,0"),
+    ("objects", without("a.tfrecords"), OBJECTS, "expected one .tfrecords file, got none here. Fetch https://storage"),
+    ("scenes", nothing, (*SCENES, "--config.data.max_objects=1"), "2 objects: expected at most max_objects=1"),
+    ("scenes", smaller, SCENES, "scene_4_mask_1.png: 8 x 16 pixels: expected 16 x 16 as its image"),
 ]
 REAL = (0, 15, 34)  # rows that start a process of their own
 

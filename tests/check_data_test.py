@@ -4,7 +4,7 @@
 import numpy as np
 from PIL import Image
 
-from tests.data.conftest import write_cifar
+from tests.data.conftest import write_cifar, write_scene_images
 
 CLASSES = ("cone", "funnel")
 
@@ -62,3 +62,12 @@ def test_images_are_drawn_and_written_as_a_set_of_tfds(run_module, tmp_path):
     assert "image: (32, 32, 3) uint8, 0 to 255" in result.stdout
     assert f"written: {tmp_path}/tfds/prepared_images/1.0.0" in result.stdout
     assert np.asarray(Image.open(tmp_path / "samples.png")).std() > 20
+
+
+def test_scenes_are_counted_and_drawn(run_forked, tmp_path):
+    write_scene_images(tmp_path / "set", "planes", 10)
+    data = ("--config=configs/slot_attention.py:own", f"--config.data.path={tmp_path / 'set'}")
+    result = run_forked("check_data", *data, f"--output_dir={tmp_path}")
+    assert result.rc == 0, result.stderr
+    assert "train: 8 examples" in result.stdout and "objects: (64, 64) uint8, 0 to 2" in result.stdout
+    assert Image.open(tmp_path / "samples.png").height > 64

@@ -15,12 +15,14 @@ import numpy as np
 
 from perceiver_jax import config as configs
 from perceiver_jax import experiment
-from perceiver_jax.data import prepared_clouds
+from perceiver_jax.data import prepared_clouds, stored_scenes
 from perceiver_jax.data.fetch import find_set
 from perceiver_jax.data.layouts import form, read_layout
 from perceiver_jax.data.modelnet import WANTED
 from perceiver_jax.data.modelnet_hdf5 import Clouds, read_hdf5
+from perceiver_jax.data.multi_object import MultiObject
 from perceiver_jax.data.off import read_off
+from perceiver_jax.data.own_scenes import OwnScenes
 from perceiver_jax.files import write_json
 from perceiver_jax.metrics.history import history
 from perceiver_jax.reports import attention_maps
@@ -234,6 +236,53 @@ def _read_attention(folder: Path) -> None:
     assert attention_maps.read_examples(folder)["points"].shape[0] == attention_files.EXAMPLES
 
 
+OBJECTS = MultiObject(path="", dataset="tetrominoes", num_train=2, num_validation=1, num_test=1)
+
+
+def _write_tfrecords(folder: Path) -> None:
+    scenes = sets.write_multi_object(folder / "set.tfrecords", "tetrominoes", (1, 3, 2, 1))
+    np.savez(folder / "written", image=np.stack([scene["image"] for scene in scenes]))
+
+
+def _read_tfrecords(folder: Path) -> None:
+    """Whatever comes back is what was written: gzip's checksum covers it all."""
+    scenes = [scene for _, scene in OBJECTS.scenes(folder / "set.tfrecords")]
+    np.testing.assert_array_equal([scene.image for scene in scenes], np.load(folder / "written.npz")["image"])
+    assert [scene.objects.max() for scene in scenes] == [1, 3, 2, 1]
+
+
+def _write_scene_arrays(folder: Path) -> None:
+    images, objects = sets.write_scene_images(folder / "images", "planes", 4)
+    np.savez(folder / "set.npz", images=images, masks=objects)
+
+
+def _read_scenes(name: str) -> Callable[[Path], None]:
+    def read(folder: Path) -> None:
+        source = OwnScenes(path=str(folder / name), max_objects=4, image_size=8)
+        for split, scene in source.scenes(folder / name):
+            assert split in ("train", "validation", "test")
+            assert (scene.image.shape, scene.image.dtype) == ((8, 8, 3), np.uint8)
+            if scene.objects is not None:
+                assert scene.objects.shape == (8, 8) and scene.objects.max() <= 4
+                assert np.isfinite(scene.attributes).all()
+
+    return read
+
+
+def _write_stored_scenes(folder: Path) -> None:
+    _write_tfrecords(folder)
+    stored_scenes.write(folder, OBJECTS.scenes(folder / "set.tfrecords"))
+
+
+def _read_stored_scenes(folder: Path) -> None:
+    splits = stored_scenes.read(folder)
+    shapes = {name: array.shape[1:] for name, array in splits["train"].items()}
+    assert set(shapes) >= {"image"} and shapes["image"][2] == 3
+    for arrays in splits.values():
+        assert {name: array.shape[1:] for name, array in arrays.items()} == shapes
+        assert len({len(array[:]) for array in arrays.values()}) == 1
+
+
 READERS = (
     Reader("HDF5 clouds", sets.write_modelnet, "**/*.h5", _read_hdf5),
     Reader("HDF5 lists", sets.write_modelnet, "**/*.txt", _read_hdf5),
@@ -257,6 +306,10 @@ READERS = (
     Reader("ts series", WRITERS["ts"], "*", read_series),
     Reader("tsv text", WRITERS["tsv"], "*", read_text),
     Reader("text by class", WRITERS["books"], "*", read_text),
+    Reader("TFRecords", _write_tfrecords, "*.tfrecords", _read_tfrecords),
+    Reader("scenes as files", _write_scene_arrays, "images/*", _read_scenes("images")),
+    Reader("scenes as arrays", _write_scene_arrays, "*.npz", _read_scenes("set.npz")),
+    Reader("prepared scenes", _write_stored_scenes, "*/*.npy", _read_stored_scenes),
     Reader("run folder", write_run, "*.json", _read_run),
     Reader("checkpoints", _write_checkpoints, "**/*", _read_checkpoints),
     Reader("metrics.jsonl", _write_metrics, "metrics.jsonl", _read_metrics),

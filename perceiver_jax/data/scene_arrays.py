@@ -9,7 +9,6 @@ import pathlib
 
 import numpy as np
 
-from perceiver_jax.data.image_arrays import BROKEN
 from perceiver_jax.errors import ConfigError
 
 
@@ -23,7 +22,7 @@ def read_scenes(file: pathlib.Path) -> tuple[np.ndarray, np.ndarray | None]:
         with np.load(file, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files if name in ("images", "masks")}
             names = ", ".join(content.files)
-    except BROKEN as error:
+    except Exception as error:  # NumPy and zlib raise whatever a damaged byte leads to
         raise ConfigError(f"{file}: cannot be read ({' '.join(str(error).split())[:120]}). Write it again.") from error
     if "images" not in arrays:
         raise ConfigError(f"{file}: expected an array images, got {names or 'nothing'}.")
