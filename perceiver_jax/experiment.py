@@ -36,6 +36,7 @@ from perceiver_jax.validation import Problems, unknown_metrics, unsplittable, wr
 from perceiver_jax.weights.transfer import Transfer, transfer
 
 Section = Mapping[str, Any]
+MOST_STEPS = 2**31  # a step is an int32
 NEEDED_TO_LOAD = ("seed", "batch_size", "ema_decay", "evaluation", *configs.SECTIONS)
 
 
@@ -55,6 +56,8 @@ def build(config: Section) -> Training:
     plan = train_plan(source, config["batch_size"], config["seed"])
     settings = _settings(config, plan.steps_per_epoch)
     problems.add(*wrong_values(config, source.splits))
+    if settings.num_steps >= MOST_STEPS:
+        problems.add(f"num_epochs={config['num_epochs']} are {settings.num_steps:,} steps: expected less than 2**31.")
     optimizer = problems.attempt(build_part, "optimizer", config["optimizer"])
     schedule = optimizer and problems.attempt(
         build_part,

@@ -54,7 +54,7 @@ def convolved(folder):
     model = untrained.SMALL | {"num_decode_heads": 1}
     model.pop("num_cross_attends")
     values = untrained.config("imagenet", "io_conv,tiny", model, ema_decay=0.9)
-    return values, lambda source: source.load
+    return values, lambda source: dataclasses.replace(source, central_crop=1.0, image_size=None).load
 
 
 def series(folder):

@@ -83,24 +83,28 @@ def unpack(archive: pathlib.Path, folder: pathlib.Path) -> None:
         return
     try:
         with tarfile.open(archive) as content:
-            content.extractall(folder, filter="data")
-    except tarfile.FilterError as error:
-        raise ConfigError(
-            f"{archive}: member {error.tarinfo.name!r} leads out of the archive. Do not use it."
-        ) from error
+            for member in content:
+                _check_member(archive, member.name, plain=member.isfile() or member.isdir())
+                member.mode, member.uid, member.gid = 0o755 if member.isdir() else 0o644, os.getuid(), os.getgid()
+                content.extract(member, folder)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, gzip.BadGzipFile):
             raise  # of the disk, not of the archive
         raise _broken(archive, error) from error
 
 
+def _check_member(archive: pathlib.Path, name: str, *, plain: bool) -> None:
+    """As `tarfile.data_filter`, which early releases of Python 3.11 lack, but links are refused wherever they lead."""
+    path = pathlib.PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or not plain:
+        raise ConfigError(f"{archive}: member {name!r} leads out of the archive. Do not use it.")
+
+
 def _unzip(archive: pathlib.Path, folder: pathlib.Path) -> None:
     try:
         with zipfile.ZipFile(archive) as content:
             for member in content.infolist():
-                parts = pathlib.PurePosixPath(member.filename.replace("\\", "/"))
-                if parts.is_absolute() or ".." in parts.parts or stat.S_ISLNK(member.external_attr >> 16):
-                    raise ConfigError(f"{archive}: member {member.filename!r} leads out of the archive. Do not use it.")
+                _check_member(archive, member.filename, plain=not stat.S_ISLNK(member.external_attr >> 16))
                 content.extract(member, folder)
     except (ConfigError, OSError):  # an OSError is the disk's, and told by whoever gave the folder
         raise

@@ -22,6 +22,9 @@ def unpacked(data, step):
     return levels / 255 * numbers[..., 2:], numbers
 
 
+LABELLED = {"label": np.asarray([0, 1]), "id": np.asarray([3, 4])}
+
+
 @pytest.mark.parametrize("kind", ["image", "points", "sequence", "text"])
 def test_maps_come_back_and_examples_are_shown(tmp_path, kind):
     data = json.loads(json.dumps(demo_data(write_run(tmp_path, kind), (8, 24))))
@@ -65,7 +68,7 @@ def test_pixels_in_another_order_are_put_back(tmp_path):
     order = np.random.default_rng(1).permutation(16)
     write_run(tmp_path, "image", steps=(8,))
     image = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1).repeat(2, axis=0)
-    examples = {"image": image.reshape(2, 16, 1)[:, order].reshape(2, 4, 4, 1), "label": np.asarray([0, 1])}
+    examples = {"image": image.reshape(2, 16, 1)[:, order].reshape(2, 4, 4, 1), **LABELLED}
     write_arrays(tmp_path / "attention" / "examples.npz", examples)
     about = read_json(tmp_path / "attention" / "about.json")
     write_json(tmp_path / "attention" / "about.json", about | {"permutation": order.tolist(), "patch": 1})
@@ -83,7 +86,7 @@ def test_pixels_in_another_order_are_put_back(tmp_path):
 def test_a_letter_of_several_bytes_stands_once(tmp_path):
     write_run(tmp_path, "text", steps=(8,))
     tokens = np.frombuffer("a개\nb".encode() + b"c" * 14, np.uint8).astype(np.int32) + 6
-    examples = {"tokens": np.stack([tokens] * 2), "label": np.asarray([0, 1])}
+    examples = {"tokens": np.stack([tokens] * 2), **LABELLED}
     write_arrays(tmp_path / "attention" / "examples.npz", examples)
     assert demo_data(tmp_path, (8, 8))["examples"][0]["letters"] == ["a", "개", "", "", "↵", "b", *"c" * 14]
 
