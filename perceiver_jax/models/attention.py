@@ -132,10 +132,11 @@ class Projection(nn.Module):
     """Kernel and bias of a dense layer, unapplied, so that several can be merged into one product."""
 
     features: int
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, channels: int) -> tuple[Float[Array, "channels features"], Float[Array, "features"]]:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (channels, self.features), jnp.float32)
+        kernel = self.param("kernel", self.kernel_init, (channels, self.features), jnp.float32)
         return kernel, self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
 
 

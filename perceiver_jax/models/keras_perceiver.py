@@ -11,12 +11,14 @@ image are projected once for all iterations, whose weights are shared.
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Shaped
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.attention import (
+    Projection,
     attend,
     attention_weights,
     merge_heads,
@@ -112,16 +114,28 @@ class KerasSelfAttend(nn.Module):
 
     @nn.compact
     def __call__(self, latents: Latents, train: bool) -> Latents:
-        dim = latents.shape[-1]
-        normed = norm(self.dtype, "norm")(latents)
-        merged = dense(3 * self.num_heads * dim, self.dtype, "query_key_value")(normed)
-        query, key, value = (split_heads(part, self.num_heads) for part in jnp.split(merged, 3, axis=-1))
-        sow_weights(self, query, key)
-        dropout = AttentionDropout(self.attention_dropout_rate)
-        attended = dropped_attention(query, key, value, dropout, self.attention_path, train)
-        latents = latents + dense(dim, self.dtype, "out")(merge_heads(attended))
+        latents = latents + self._attention(norm(self.dtype, "norm")(latents), train)
         ffn = FeedForward(self.units, self.dropout_rate, self.dtype, name="ffn")
         return latents + ffn(norm(self.dtype, "ffn_norm")(latents), train)
+
+    def _attention(self, latents: Latents, train: bool) -> Latents:
+        """On CPU head by head: contiguous products, without transposed copies, and weights that stay in the cache."""
+        dim, heads = latents.shape[-1], self.num_heads
+        dropout = AttentionDropout(self.attention_dropout_rate)
+        parts = heads if jax.default_backend() == "cpu" else 1
+        kernel, bias = Projection(3 * heads * dim, KERNEL, name="query_key_value")(dim)
+        out, out_bias = Projection(dim, KERNEL, name="out")(heads * dim)
+        kernels, biases = (jnp.split(x.astype(self.dtype), 3 * parts, axis=-1) for x in (kernel, bias))
+        total, seen = out_bias.astype(self.dtype), []
+        for part, out_kernel in enumerate(jnp.split(out.astype(self.dtype), parts)):
+            query, key, value = (
+                split_heads(latents @ kernels[i] + biases[i], heads // parts) for i in range(part, 3 * parts, parts)
+            )
+            seen.append((query, key))
+            attended = dropped_attention(query, key, value, dropout, self.attention_path, train)
+            total = total + merge_heads(attended) @ out_kernel
+        sow_weights(self, *(jnp.concatenate(parts, axis=2) for parts in zip(*seen, strict=True)))
+        return total
 
 
 class KerasPerceiver(nn.Module):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keras' Perceiver: dropout of attention weights acts in training alone.
+"""Keras' Perceiver: heads one by one or all at once are the same; dropout acts in training alone.
 
 That it equals Keras' own is shown by `golden_test`.
 """
@@ -22,6 +22,20 @@ def layer(rate=0.0):
 def variables():
     made = layer().init(jax.random.key(1), LATENTS, False)
     return jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), made)
+
+
+def test_heads_one_by_one_or_at_once_are_the_same(variables, monkeypatch):
+    def output_and_gradient():
+        def loss(variables):
+            outputs = layer().apply(variables, LATENTS, False)
+            return (outputs**2).sum(), outputs
+
+        return jax.grad(loss, has_aux=True)(variables)[::-1]
+
+    one_by_one = output_and_gradient()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    at_once = output_and_gradient()
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), one_by_one, at_once)
 
 
 def test_dropout_of_the_weights_acts_in_training_alone(variables):
