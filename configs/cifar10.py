@@ -86,7 +86,7 @@ def patches(config: ConfigDict, size: str = "base") -> None:
 
 def cpu(config: ConfigDict) -> None:
     """32 latents x 128 on 64 patches of 4 x 4."""
-    config.num_epochs, config.data.crop_padding = 12.0, 2
+    config.num_epochs, config.data.crop_padding, config.ema_decay = 12.0, 2, 0.998
     positions = section("positions", "fourier", fourier_bands=8, max_resolution=8.0)
     config.model.adapter = section("adapter", "image", positions=positions, patch_size=4)
     config.model.update(num_latents=32, latent_dim=128, num_cross_attends=2, num_blocks=2, share_blocks="none")
@@ -94,7 +94,6 @@ def cpu(config: ConfigDict) -> None:
     config.model.update(num_cross_attend_heads=4, num_self_attend_heads=4)
     config.optimizer = section("optimizer", "adamw", learning_rate=1e-3, weight_decay=0.05, clip_norm=1.0)
     config.schedule = section("schedule", "cosine", warmup_epochs=0.5)
-    config.ema_decay = 0.998
 
 
 def tiny(config: ConfigDict) -> None:
