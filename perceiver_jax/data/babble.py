@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 
 from perceiver_jax.data import randomness
+from perceiver_jax.data.procedural import check_counts
 from perceiver_jax.data.sequences import Content, Ragged, StoredSequences
 from perceiver_jax.data.text import encode
 from perceiver_jax.errors import ConfigError
@@ -47,9 +48,7 @@ class Babble(StoredSequences):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("num_train", "num_validation", "num_test", "min_words"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: expected at least 1.")
+        check_counts(self, "min_words")
         if self.max_words < self.min_words:
             raise ConfigError(f"max_words={self.max_words}: expected at least min_words={self.min_words}.")
 

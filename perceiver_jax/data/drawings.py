@@ -10,6 +10,7 @@ import numpy as np
 
 from perceiver_jax.data import randomness
 from perceiver_jax.data.images import ImageAugmentation
+from perceiver_jax.data.procedural import Procedural, check_counts
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 
@@ -48,13 +49,12 @@ NAMES = tuple(FIGURES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Drawings(ImageAugmentation):
+class Drawings(Procedural, ImageAugmentation):
     """Images of `size` x `size` pixels, uint8 RGB, classes in turn (the class of example i is i modulo their number).
 
     Attributes:
         size: height and width as drawn; `image_size` resizes afterwards.
-        num_train, num_validation, num_test: sizes of the splits; nothing is stored.
-        set_seed: of the set itself; `seed` is that of the augmentation.
+        num_train, num_validation, num_test, set_seed: as in Procedural.
         noise: standard deviation of the pixels' noise, of 255.
 
     Raises:
@@ -65,14 +65,11 @@ class Drawings(ImageAugmentation):
     num_train: int = 8192
     num_validation: int = 512
     num_test: int = 1024
-    set_seed: int = 0
     noise: float = 8.0
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("size", "num_train", "num_validation", "num_test"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: expected at least 1.")
+        check_counts(self, "size")
         if self.noise < 0:
             raise ConfigError(f"noise={self.noise}: expected 0 or more.")
 
@@ -80,13 +77,6 @@ class Drawings(ImageAugmentation):
     def spec(self) -> Spec:
         arrays = {"image": ArraySpec(self.shape((self.size, self.size, 3)), "uint8"), "label": ArraySpec((), "int32")}
         return Spec(arrays, class_names=NAMES, mean=(127.5,) * 3, std=(64.0,) * 3)
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return ("train", "validation", "test")
-
-    def num_examples(self, split: str) -> int:
-        return {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}[split]
 
     def labels(self, split: str) -> np.ndarray:
         return (np.arange(self.num_examples(split)) % len(NAMES)).astype(np.int32)

@@ -6,7 +6,6 @@ import functools
 import json
 import math
 import pathlib
-import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,16 +18,16 @@ from perceiver_jax.data.image_forms import FORMS, Content, checked, form_of
 from perceiver_jax.data.images import ImageAugmentation
 from perceiver_jax.data.images_by_id import ImagesById
 from perceiver_jax.data.prepared import fingerprint, prepare, roots
+from perceiver_jax.data.read_once import LabelledSplits
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.data.splits import stratified
 from perceiver_jax.errors import ConfigError
 
 SAMPLE = 1024  # images whose statistics stand for a set that is not read as a whole
-_READING = threading.Lock()  # the files are read once, also when several threads ask first
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImageSet(ImageAugmentation):
+class ImageSet(LabelledSplits, ImageAugmentation):
     """Images, read into memory at the first use; pickles without them.
 
     Where they would take more than `memory_gigabytes`, and single files of which windows are used, each image is read
@@ -87,31 +86,18 @@ class ImageSet(ImageAugmentation):
     def spec(self) -> Spec:
         return self._read()[0]
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(self._read()[1])
-
-    def num_examples(self, split: str) -> int:
-        return len(self._read()[1][split].label)
-
-    def labels(self, split: str) -> np.ndarray:
-        return self._read()[1][split].label
-
     def load(self, split: str, ids: np.ndarray, epoch: int | None) -> dict[str, np.ndarray]:
         content, ids = self._read()[1][split], np.asarray(ids)
         return {"image": self.apply(content.images(ids), ids, epoch), "label": content.label[ids]}
 
-    def _read(self) -> tuple[Spec, dict[str, LabelledImages | ImagesById]]:
-        with _READING:
-            if "_content" not in self.__dict__:
-                names, splits = self._find()
-                for name, fraction in (("test", self.test_fraction), ("validation", self.validation_fraction)):
-                    if name not in splits:
-                        chosen = stratified(splits["train"].label, fraction, self.split_seed, name)
-                        splits |= {"train": splits["train"].rows(~chosen), name: splits["train"].rows(chosen)}
-                splits = {name: splits[name] for name in ("train", "validation", "test") if len(splits[name].label)}
-                self.__dict__["_content"] = self._described(names, splits["train"]), splits
-            return self.__dict__["_content"]
+    def _content(self) -> tuple[Spec, dict[str, LabelledImages | ImagesById]]:
+        names, splits = self._find()
+        for name, fraction in (("test", self.test_fraction), ("validation", self.validation_fraction)):
+            if name not in splits:
+                chosen = stratified(splits["train"].label, fraction, self.split_seed, name)
+                splits |= {"train": splits["train"].rows(~chosen), name: splits["train"].rows(chosen)}
+        splits = {name: splits[name] for name in ("train", "validation", "test") if len(splits[name].label)}
+        return self._described(names, splits["train"]), splits
 
     def _described(self, names: tuple[str, ...], train: LabelledImages | ImagesById) -> Spec:
         if train.shape is None and self.image_size is None:
@@ -198,9 +184,6 @@ class ImageSet(ImageAugmentation):
             prepared_images.write(into, files.class_names, shape, splits)
 
         return prepared_images.read(prepare(self._roots(), name, write))
-
-    def __getstate__(self):
-        return {name: value for name, value in self.__dict__.items() if name != "_content"}
 
 
 FORMS_EXPECTED = "; ".join(form.expected for form in FORMS.values())

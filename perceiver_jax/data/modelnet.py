@@ -7,7 +7,6 @@ part: one is carved from the training part, class by class.
 
 import dataclasses
 import pathlib
-import threading
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from perceiver_jax.data.layouts import Layout, form, read_layout
 from perceiver_jax.data.modelnet_hdf5 import Clouds, read_hdf5
 from perceiver_jax.data.points import PointAugmentation, random_subset
 from perceiver_jax.data.prepared import fingerprint, prepare, roots
+from perceiver_jax.data.read_once import LabelledSplits
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.data.splits import stratified
 from perceiver_jax.errors import ConfigError
@@ -29,11 +29,10 @@ WANTED = Wanted(
     config="configs/modelnet40.py",
     official=ADDRESS,
 )
-_READING = threading.Lock()  # the files are read once, also when several threads ask first
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelNet(PointAugmentation):
+class ModelNet(LabelledSplits, PointAugmentation):
     """Clouds, read into memory at the first use; pickles without them.
 
     Attributes:
@@ -93,16 +92,6 @@ class ModelNet(PointAugmentation):
         varies = self.num_evaluation_points not in (None, self.num_points)
         return Spec(arrays, class_names=self._read()[0], max_length=longest if varies else None)
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(self._read()[1])
-
-    def num_examples(self, split: str) -> int:
-        return len(self._read()[1][split].label)
-
-    def labels(self, split: str) -> np.ndarray:
-        return self._read()[1][split].label
-
     def load(self, split: str, ids: np.ndarray, epoch: int | None) -> dict[str, np.ndarray]:
         clouds, ids = self._read()[1][split], np.asarray(ids)
         stored = clouds.points.shape[1]
@@ -116,18 +105,15 @@ class ModelNet(PointAugmentation):
             points = clouds.points.reshape(-1, clouds.points.shape[2]).take(rows, axis=0)
         return {"points": self.apply(points, ids, epoch), "label": clouds.label[ids]}
 
-    def _read(self) -> tuple[tuple[str, ...], dict[str, Clouds]]:
+    def _content(self) -> tuple[tuple[str, ...], dict[str, Clouds]]:
         """(class names, splits)."""
-        with _READING:
-            if "_content" not in self.__dict__:
-                names, train, test = self._find()
-                self._check_size(train.points.shape[1])
-                if test is None:
-                    train, test = _carved(train, self.test_fraction, self.split_seed, "test")
-                train, validation = _carved(train, self.validation_fraction, self.split_seed, "validation")
-                parts = {"train": train, "validation": validation, "test": test}
-                self.__dict__["_content"] = names, {k: part for k, part in parts.items() if len(part.label)}
-            return self.__dict__["_content"]
+        names, train, test = self._find()
+        self._check_size(train.points.shape[1])
+        if test is None:
+            train, test = _carved(train, self.test_fraction, self.split_seed, "test")
+        train, validation = _carved(train, self.validation_fraction, self.split_seed, "validation")
+        parts = {"train": train, "validation": validation, "test": test}
+        return names, {k: part for k, part in parts.items() if len(part.label)}
 
     def _find(self) -> tuple[tuple[str, ...], Clouds, Clouds | None]:
         """Class names, training part and, where the set has one, the test part."""
@@ -158,9 +144,6 @@ class ModelNet(PointAugmentation):
                     f"{name}={getattr(self, name)}: the clouds in {self.path} have {stored} points. "
                     f"Set --config.data.{name}={stored} or less{also}."
                 )
-
-    def __getstate__(self):
-        return {name: value for name, value in self.__dict__.items() if name != "_content"}
 
 
 def _rows(clouds: Clouds, chosen: np.ndarray) -> Clouds:

@@ -5,21 +5,19 @@
 """
 
 import dataclasses
-import threading
 
 import numpy as np
 
 from perceiver_jax.data.image_set import channel_statistics
 from perceiver_jax.data.images import ImageAugmentation
 from perceiver_jax.data.own_objects import Examples, read_own
+from perceiver_jax.data.read_once import LabelledSplits
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 
-_READING = threading.Lock()
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OwnExamples(ImageAugmentation):
+class OwnExamples(LabelledSplits, ImageAugmentation):
     """Examples of one shape, read into memory at the first use; images (height, width, channels) are augmented.
 
     Attributes:
@@ -44,33 +42,20 @@ class OwnExamples(ImageAugmentation):
         arrays = {"input": ArraySpec(shape, first.dtype.name), "label": ArraySpec((), "int32")}
         return Spec(arrays, names, *statistics)
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(self._read()[1])
-
-    def num_examples(self, split: str) -> int:
-        return len(self._read()[1][split].label)
-
-    def labels(self, split: str) -> np.ndarray:
-        return self._read()[1][split].label
-
     def load(self, split: str, ids: np.ndarray, epoch: int | None) -> dict[str, np.ndarray]:
         content, ids = self._read()[1][split], np.asarray(ids)
         inputs = np.stack([content.inputs[i] for i in ids])
         inputs = self.apply(inputs, ids, epoch) if inputs.ndim == 4 else inputs
         return {"input": inputs, "label": content.label[ids]}
 
-    def _read(self):
+    def _content(self):
         """(class names, splits, (mean, std) of images in the training split)."""
-        with _READING:
-            if "_content" not in self.__dict__:
-                fractions = {"test": self.test_fraction, "validation": self.validation_fraction}
-                names, splits = read_own(self.factory, fractions, self.split_seed)
-                self._check(splits)
-                inputs = splits["train"].inputs
-                statistics = channel_statistics(np.stack(inputs)) if inputs[0].ndim == 3 else ((), ())
-                self.__dict__["_content"] = names, splits, statistics
-            return self.__dict__["_content"]
+        fractions = {"test": self.test_fraction, "validation": self.validation_fraction}
+        names, splits = read_own(self.factory, fractions, self.split_seed)
+        self._check(splits)
+        inputs = splits["train"].inputs
+        statistics = channel_statistics(np.stack(inputs)) if inputs[0].ndim == 3 else ((), ())
+        return names, splits, statistics
 
     def _check(self, splits: dict[str, Examples]) -> None:
         first = splits["train"].inputs[0]
@@ -82,12 +67,9 @@ class OwnExamples(ImageAugmentation):
                         f"expected {first.shape} and {first.dtype} as the first. Data of any length are own_sequences."
                     )
 
-    def __getstate__(self):
-        return {name: value for name, value in self.__dict__.items() if name != "_content"}
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OwnSequences:
+class OwnSequences(LabelledSplits):
     """Sequences (length, channels) of any length, padded with zeros to the longest; `mask` is 1 for real steps.
 
     Attributes:
@@ -121,10 +103,6 @@ class OwnSequences:
         return Spec(arrays, names, max_length=longest)
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(self._read()[1])
-
-    @property
     def padded_lengths(self) -> tuple[int, ...]:
         """The lengths batches may have, ascending, the last the longest."""
         longest = self._read()[2]
@@ -133,12 +111,6 @@ class OwnSequences:
     def lengths(self, split: str) -> np.ndarray:
         """Length of every example of the split, int32."""
         return np.array([len(sequence) for sequence in self._read()[1][split].inputs], np.int32)
-
-    def num_examples(self, split: str) -> int:
-        return len(self._read()[1][split].label)
-
-    def labels(self, split: str) -> np.ndarray:
-        return self._read()[1][split].label
 
     def load(self, split: str, ids: np.ndarray, epoch: int | None) -> dict[str, np.ndarray]:
         _, splits, longest = self._read()
@@ -150,24 +122,18 @@ class OwnSequences:
             inputs[row, : len(sequence)], mask[row, : len(sequence)] = sequence, 1
         return {"input": inputs, "mask": mask, "label": content.label[ids]}
 
-    def _read(self) -> tuple[tuple[str, ...], dict[str, Examples], int]:
+    def _content(self) -> tuple[tuple[str, ...], dict[str, Examples], int]:
         """(class names, splits, the longest length)."""
-        with _READING:
-            if "_content" not in self.__dict__:
-                fractions = {"test": self.test_fraction, "validation": self.validation_fraction}
-                names, splits = read_own(self.factory, fractions, self.split_seed)
-                channels = (1, *splits["train"].inputs[0].shape)[-1]
-                for split, part in splits.items():
-                    for i, array in enumerate(part.inputs):
-                        if array.ndim != 2 or array.shape[1] != channels:
-                            raise ConfigError(
-                                f"{self.factory}: example {i} of {split} has shape {array.shape}: expected (length, "
-                                f"{channels})."
-                            )
-                        part.inputs[i] = array[: self.max_length].astype(np.float32)
-                longest = max(len(array) for part in splits.values() for array in part.inputs)
-                self.__dict__["_content"] = names, splits, longest
-            return self.__dict__["_content"]
-
-    def __getstate__(self):
-        return {name: value for name, value in self.__dict__.items() if name != "_content"}
+        fractions = {"test": self.test_fraction, "validation": self.validation_fraction}
+        names, splits = read_own(self.factory, fractions, self.split_seed)
+        channels = (1, *splits["train"].inputs[0].shape)[-1]
+        for split, part in splits.items():
+            for i, array in enumerate(part.inputs):
+                if array.ndim != 2 or array.shape[1] != channels:
+                    raise ConfigError(
+                        f"{self.factory}: example {i} of {split} has shape {array.shape}: expected (length, "
+                        f"{channels})."
+                    )
+                part.inputs[i] = array[: self.max_length].astype(np.float32)
+        longest = max(len(array) for part in splits.values() for array in part.inputs)
+        return names, splits, longest

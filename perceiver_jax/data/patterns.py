@@ -13,6 +13,7 @@ import numpy as np
 
 from perceiver_jax.data import randomness
 from perceiver_jax.data.buckets import padded_lengths
+from perceiver_jax.data.procedural import Procedural, check_counts
 from perceiver_jax.data.sequences import check_lengths
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
@@ -36,11 +37,11 @@ WAVEFORMS: dict[str, Waveform] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Patterns:
+class Patterns(Procedural):
     """Sequences of `num_channels` channels, classes in turn (the class of example i is i modulo their number).
 
     Attributes:
-        num_train, num_validation, num_test: sizes of the splits; nothing is stored.
+        num_train, num_validation, num_test, set_seed: as in Procedural; the run's `seed` changes nothing.
         min_length: of the sequences that are made.
         longest: the same.
         max_length: what is kept of a sequence; None is all.
@@ -48,7 +49,6 @@ class Patterns:
         num_classes: the first so many of WAVEFORMS.
         noise: standard deviation that is added to every value; the waveforms have about 0.7.
         num_buckets: batches are padded to one of so many lengths; each is a shape to compile.
-        set_seed: of the set; the run's `seed` changes nothing.
 
     Raises:
         ConfigError: a size or range is impossible.
@@ -64,14 +64,11 @@ class Patterns:
     num_classes: int = 5
     noise: float = 0.3
     num_buckets: int = 6
-    set_seed: int = 0
     seed: int = 0
 
     def __post_init__(self):
         check_lengths(self.max_length, self.num_buckets)
-        for name in ("num_train", "num_validation", "num_test", "min_length", "num_channels"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: expected at least 1.")
+        check_counts(self, "min_length", "num_channels")
         if self.longest < self.min_length:
             raise ConfigError(f"longest={self.longest}: expected at least min_length={self.min_length}.")
         if not 2 <= self.num_classes <= len(WAVEFORMS):
@@ -88,13 +85,6 @@ class Patterns:
             "label": ArraySpec((), "int32"),
         }
         return Spec(arrays, class_names=tuple(WAVEFORMS)[: self.num_classes], max_length=longest)
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return ("train", "validation", "test")
-
-    def num_examples(self, split: str) -> int:
-        return {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}[split]
 
     def labels(self, split: str) -> np.ndarray:
         return (np.arange(self.num_examples(split)) % self.num_classes).astype(np.int32)

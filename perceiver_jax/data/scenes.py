@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from perceiver_jax.data import randomness
+from perceiver_jax.data.procedural import Procedural, check_counts
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 
@@ -41,15 +42,14 @@ OUTLINES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Scenes:
+class Scenes(Procedural):
     """What the procedural scenes share: `image` uint8 RGB, `objects` (0 background, 1 .. the objects), `attributes`.
 
     Attributes:
         size: height and width in pixels.
         min_objects, max_objects: how many an image has, each number as often.
-        num_train, num_validation, num_test: sizes of the splits; nothing is stored.
+        num_train, num_validation, num_test, set_seed: as in Procedural.
         min_radius, max_radius: of the circle around an object, as shares of the image.
-        set_seed: of the set.
         seed: not used; a scene is never augmented.
 
     Raises:
@@ -64,16 +64,16 @@ class Scenes:
     num_test: int = 1_000
     min_radius: float = 0.1
     max_radius: float = 0.18
-    set_seed: int = 0
     seed: int = 0
 
     shapes = ("circle", "square", "triangle")
     turned = False
 
     def __post_init__(self):
+        check_counts(self)
         problems = [
             f"{name}={getattr(self, name)}: expected at least {least}."
-            for name, least in {"size": 8, "min_objects": 0, "num_train": 1, "num_validation": 1, "num_test": 1}.items()
+            for name, least in {"size": 8, "min_objects": 0}.items()
             if getattr(self, name) < least
         ]
         if not max(self.min_objects, 1) <= self.max_objects <= 254:
@@ -96,13 +96,6 @@ class Scenes:
             "attributes": ArraySpec((self.max_objects, len(ATTRIBUTES)), "float32"),
         }
         return Spec(arrays)
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return ("train", "validation", "test")
-
-    def num_examples(self, split: str) -> int:
-        return {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}[split]
 
     def labels(self, split: str) -> np.ndarray:
         """How many objects each image has."""

@@ -7,18 +7,17 @@ The readers `timeseries` and `text` stand on it; files and formats are theirs.
 import dataclasses
 import logging
 import multiprocessing
-import threading
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from perceiver_jax.data.buckets import padded_lengths
+from perceiver_jax.data.read_once import LabelledSplits
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 
 LOG = logging.getLogger(__name__)
-_READING = threading.Lock()  # the files are read once, also when several threads ask first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Content:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StoredSequences:
+class StoredSequences(LabelledSplits):
     """Sequences that a reader, `_find`, brings into memory at the first use; pickles without them.
 
     Attributes:
@@ -115,21 +114,11 @@ class StoredSequences:
         return Spec(arrays, content.class_names, content.mean, content.std, max_length=longest)
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(self._read().splits)
-
-    @property
     def padded_lengths(self) -> tuple[int, ...]:
         return padded_lengths(self.lengths("train"), self.num_buckets, self._longest())
 
     def lengths(self, split: str) -> np.ndarray:
         return np.minimum(self._read().splits[split].lengths, self._longest())
-
-    def num_examples(self, split: str) -> int:
-        return len(self._read().splits[split].label)
-
-    def labels(self, split: str) -> np.ndarray:
-        return self._read().splits[split].label
 
     def load(self, split: str, ids: np.ndarray, epoch: int | None) -> dict[str, np.ndarray]:
         sequences = self._read().splits[split]
@@ -139,13 +128,13 @@ class StoredSequences:
     def _longest(self) -> int:
         return self.max_length or max(int(part.lengths.max()) for part in self._read().splits.values())
 
-    def _read(self) -> Content:
-        with _READING:
-            if "_content" not in self.__dict__:
-                content = self._find()
-                self._say_what_is_cut(content)
-                self.__dict__["_content"] = content
-            return self.__dict__["_content"]
+    def _content(self) -> Content:
+        content = self._find()
+        self._say_what_is_cut(content)
+        return content
+
+    def _parts(self) -> Mapping[str, Ragged]:
+        return self._read().splits
 
     def _say_what_is_cut(self, content: Content) -> None:
         if self.max_length is None or multiprocessing.parent_process() is not None:  # a data worker: said already
@@ -156,9 +145,6 @@ class StoredSequences:
                 "%d of %d sequences are longer than max_length=%d (the longest: %d) and are cut",
                 *(cut, len(lengths), self.max_length, lengths.max()),
             )
-
-    def __getstate__(self):
-        return {name: value for name, value in self.__dict__.items() if name != "_content"}
 
 
 def check_lengths(max_length: int | None, num_buckets: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from perceiver_jax.data import randomness, shapes
 from perceiver_jax.data.points import PointAugmentation, normalize, rotate, rotations
+from perceiver_jax.data.procedural import Procedural, check_counts
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 
@@ -19,13 +20,12 @@ MOST_STRETCH, MOST_UNEVENNESS = 0.15, 0.35  # at variation 1: of an axis; log2 o
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Solids(PointAugmentation):
+class Solids(Procedural, PointAugmentation):
     """Clouds of `num_points` points, classes in turn (the class of example i is i modulo their number).
 
     Attributes:
         num_points: points of a cloud.
-        num_train, num_validation, num_test: sizes of the splits; nothing is stored.
-        set_seed: of the set itself; `seed` is that of the augmentation.
+        num_train, num_validation, num_test, set_seed: as in Procedural.
         noise: standard deviation of a point off the surface, the solid having radius 1.
         variation: 0 = one shape a class (turned at random), 1 = the full range of proportions and density.
 
@@ -37,16 +37,13 @@ class Solids(PointAugmentation):
     num_train: int = 65536
     num_validation: int = 1024
     num_test: int = 2048
-    set_seed: int = 0
     noise: float = 0.02
     variation: float = 0.5
     normalize: str = "cube"
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("num_points", "num_train", "num_validation", "num_test"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: expected at least 1.")
+        check_counts(self, "num_points")
         if self.noise < 0 or not 0 <= self.variation <= 1:
             raise ConfigError(f"noise={self.noise}, variation={self.variation}: expected noise >= 0, variation 0..1.")
 
@@ -54,13 +51,6 @@ class Solids(PointAugmentation):
     def spec(self) -> Spec:
         arrays = {"points": ArraySpec((self.num_points, 3), "float32"), "label": ArraySpec((), "int32")}
         return Spec(arrays, class_names=shapes.NAMES)
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return ("train", "validation", "test")
-
-    def num_examples(self, split: str) -> int:
-        return {"train": self.num_train, "validation": self.num_validation, "test": self.num_test}[split]
 
     def labels(self, split: str) -> np.ndarray:
         return (np.arange(self.num_examples(split)) % len(shapes.NAMES)).astype(np.int32)

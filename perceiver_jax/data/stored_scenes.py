@@ -6,11 +6,11 @@ import dataclasses
 import io
 import itertools
 import pathlib
-import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from perceiver_jax.data.read_once import ReadOnce
 from perceiver_jax.data.scene_masks import Scene
 from perceiver_jax.data.scenes import ATTRIBUTES
 from perceiver_jax.data.spec import ArraySpec, Spec
@@ -18,7 +18,6 @@ from perceiver_jax.errors import ConfigError
 
 SPLITS = ("train", "validation", "test")
 TYPES = {"image": "uint8", "objects": "uint8", "attributes": "float32"}
-_READING = threading.Lock()
 
 
 def write(folder: pathlib.Path, scenes: Iterable[tuple[str, Scene]]) -> None:
@@ -91,7 +90,7 @@ def _damaged(folder: pathlib.Path, reason: str) -> ConfigError:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StoredScenes:
+class StoredScenes(ReadOnce):
     """What sources of prepared scenes share; a subclass says where they lie in `_prepared`.
 
     The arrays are those of `scenes`; without masks there is only `image`. Columns of `attributes` that a set does not
@@ -146,11 +145,5 @@ class StoredScenes:
         """The folder that `write` filled."""
         raise NotImplementedError
 
-    def _read(self) -> dict[str, dict[str, np.ndarray]]:
-        with _READING:
-            if "_content" not in self.__dict__:
-                self.__dict__["_content"] = read(self._prepared())
-            return self.__dict__["_content"]
-
-    def __getstate__(self):
-        return {name: value for name, value in self.__dict__.items() if name != "_content"}
+    def _content(self) -> dict[str, dict[str, np.ndarray]]:
+        return read(self._prepared())

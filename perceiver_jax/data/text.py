@@ -75,9 +75,9 @@ class Text(StoredSequences):
                 f"{folder}: expected train.tsv and test.tsv with lines 'label<TAB>text', or CLASS.txt for each of two "
                 "classes or more. Set --config.data.path to such a folder."
             )
-        return self._content(folder, splits)
+        return self._classified(folder, splits)
 
-    def _content(self, folder: pathlib.Path, splits: dict[str, Labelled]) -> Content:
+    def _classified(self, folder: pathlib.Path, splits: dict[str, Labelled]) -> Content:
         names = class_names([name for name, _ in splits["train"]])
         parts = {}
         for split, labelled in splits.items():

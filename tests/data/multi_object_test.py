@@ -43,7 +43,7 @@ def test_what_was_written_comes_back(tmp_path, dataset):
     assert source.labels("train").tolist() == [3, 1, 2] and source.labels("test").tolist() == [3]
     assert source.splits == stored_scenes.SPLITS and source.num_examples("validation") == 1
     again = pickle.loads(pickle.dumps(source))
-    assert isinstance(source, Source) and again == source and "_content" not in again.__dict__
+    assert isinstance(source, Source) and again == source and "_kept" not in again.__dict__
 
 
 def test_clevr6_is_cropped_resized_and_filtered(tmp_path):

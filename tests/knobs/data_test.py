@@ -235,9 +235,7 @@ PLACES = ("path", "prepared_path", "factory", "permutation_file")
 
 def stored(source, folder):
     """Where its examples lie after they were read: in which folder and, of images, in memory or not."""
-    kind = (
-        type(getattr(source, "_content", (None, {}))[1].get("train")).__name__ if hasattr(source, "bad_images") else ""
-    )
+    kind = type(getattr(source, "_kept", (None, {}))[1].get("train")).__name__ if hasattr(source, "bad_images") else ""
     return f"{kind} {(folder / 'elsewhere').exists() and getattr(source, 'prepared_path', '')}"
 
 
