@@ -46,7 +46,9 @@ def test_a_slot_is_decoded_by_itself_place_by_place(small):
     place = np.array([y / 2, x / 2, 1 - y / 2, 1 - x / 2], np.float32)
     hidden = np.maximum(slots[0] @ p["slots"]["kernel"] + p["slots"]["bias"] + place @ p["positions"]["kernel"], 0)
     hidden = np.maximum(hidden @ p["layer_0"]["kernel"] + p["layer_0"]["bias"], 0)
-    patch = (hidden @ p["out"]["kernel"] + p["out"]["bias"]).reshape(2, 2, 2, 4)
+    patch = (
+        (hidden @ p["out"]["kernel"] + p["out"]["bias"]).reshape(2, 4, 2, 2).transpose(0, 2, 3, 1)
+    )  # planes of a colour
     np.testing.assert_allclose(out.recons[0, :, 2:4, 4:6], patch[..., :3], atol=1e-5)
     alpha = np.exp(patch[..., 3:])
     np.testing.assert_allclose(out.masks[0, :, 2:4, 4:6], alpha / alpha.sum(0), atol=1e-5)
