@@ -16,6 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.models.positions import fourier_features, grid_positions
 
 GLOROT = nn.initializers.glorot_uniform()
 COLORS = 3
@@ -105,12 +106,15 @@ class PixelDecoder(nn.Module):
     Attributes:
         image_size: height and width of the image.
         patch_size: pixels of a place's side.
+        fourier_bands: frequencies of a place's position, up to the grid's; 0 is the soft positions alone, whose edges
+            take long to become sharp.
         num_channels, num_layers: of the hidden layers.
         dtype: of the products.
     """
 
     image_size: int
     patch_size: int = 1
+    fourier_bands: int = 0
     num_channels: int = 128
     num_layers: int = 3
     dtype: Any = jnp.float32
@@ -126,7 +130,7 @@ class PixelDecoder(nn.Module):
         dense = {"kernel_init": GLOROT, "dtype": self.dtype}
         # The first layer is linear before its ReLU: slots and positions go through it apart, and only the sum is large.
         from_slots = nn.Dense(self.num_channels, name="slots", **dense)(slots)[:, :, None]
-        positions = jnp.asarray(soft_positions(places, places), self.dtype).reshape(places**2, -1)
+        positions = self._positions(places).astype(self.dtype).reshape(places**2, -1)
         hidden = nn.relu(from_slots + nn.Dense(self.num_channels, use_bias=False, name="positions", **dense)(positions))
         batch, num_slots = slots.shape[:2]
         hidden = hidden.reshape(-1, self.num_channels)  # one product for all, which the CPU does at its full rate
@@ -137,6 +141,13 @@ class PixelDecoder(nn.Module):
         # Planes of one colour are mixed as they are; rearranged are the image and what is asked for of each slot.
         scene = mixture(planes[..., :COLORS, :], planes[..., COLORS:, :])
         return Scene(*(_pixels(array, places, self.patch_size) for array in scene))
+
+    def _positions(self, places: int) -> Float[Array, "places places channels"]:
+        soft = jnp.asarray(soft_positions(places, places))
+        if not self.fourier_bands:
+            return soft
+        waves = fourier_features(grid_positions((places, places)), self.fourier_bands, places, include_positions=False)
+        return jnp.concatenate([soft, waves], -1)
 
 
 def mixture(colors: Float[Array, "batch num_slots ..."], alphas: Float[Array, "batch num_slots ..."]) -> Scene:
