@@ -20,7 +20,7 @@ EDGE, HEAD = 0.03, 0.25  # around a cell, above a row with heads, of a cell
 COLORMAP = "viridis"
 LEGIBLE = 0.004  # share of the pixels that a slot needs to have its number on them
 
-Cells = UInt8[np.ndarray, "rows columns height width 3"]
+Row = UInt8[np.ndarray, "_ height width 3"]
 
 
 def visualize_slots(
@@ -43,7 +43,7 @@ def visualize_slots(
     whole = np.stack([seen, mixture(each, parts), painted(seen, parts)], 1)
     cells = np.concatenate([whole, cut_out(each, parts)], 1)
     heads = ["image", "reconstruction", "masks", *_names(parts.shape[1])]
-    figure, axes, tops = _drawn(cells, {0: heads}, title="Images taken apart into slots")
+    figure, axes, tops = _drawn(list(cells), {0: heads}, title="Images taken apart into slots")
     for image, top in zip(parts, tops, strict=True):
         _write_numbers(axes, image, 2, top)
     return canvas.saved(figure, save_path)
@@ -71,7 +71,7 @@ def visualize_attention_evolution(
     count, iterations = maps.shape[:2]
     lines = [f"iteration {k + 1}" for k in range(iterations)] * count
     figure, *_ = _drawn(
-        cells.reshape(-1, *cells.shape[2:]),
+        list(cells.reshape(-1, *cells.shape[2:])),
         {0: ["all slots", *_names(maps.shape[2])]},
         lines,
         title="Attention of the slots, iteration by iteration",
@@ -104,8 +104,7 @@ def visualize_slot_decomposition(
     rows = [first, _heat(parts), cut_out(each, parts), cut_out(original[None], parts)]
     heads = {0: ["original", "reconstruction", "error", "masks"], 1: _names(len(parts))}
     lines = ["", "mask", "slot x mask", "original x mask"]
-    cells = _filled_up(rows)
-    figure, axes, tops = _drawn(cells, heads, lines, title="An image, slot by slot", bar="share of each pixel")
+    figure, axes, tops = _drawn(rows, heads, lines, title="An image, slot by slot", bar="share of each pixel")
     _write_numbers(axes, parts, 3, tops[0])
     return canvas.saved(figure, save_path)
 
@@ -120,14 +119,8 @@ def _heat(maps: Float[np.ndarray, "*batch height width"]) -> UInt8[np.ndarray, "
     return matplotlib.colormaps[COLORMAP](np.clip(maps, 0, 1), bytes=True)[..., :3]
 
 
-def _filled_up(rows: Sequence[UInt8[np.ndarray, "_ height width 3"]]) -> Cells:
-    """Rows of as many cells as the longest has, the last of the others white."""
-    columns = max(map(len, rows))
-    return np.stack([np.pad(row, [(0, columns - len(row)), *[(0, 0)] * 3], constant_values=255) for row in rows])
-
-
 def _drawn(
-    cells: Cells,
+    rows: Sequence[Row],
     heads: dict[int, Sequence[str]],
     lines: Sequence[str] = (),
     *,
@@ -143,20 +136,21 @@ def _drawn(
         block: rows that belong together, between lines.
         bar: what the colours of `COLORMAP` are.
     """
-    rows, columns, height, width, _ = cells.shape
-    tops = [row + HEAD * sum(head <= row for head in heads) for row in range(rows)]
+    columns, (height, width) = max(map(len, rows)), rows[0].shape[1:3]
+    tops = [row + HEAD * sum(head <= row for head in heads) for row in range(len(rows))]
     tall = tops[-1] + 1
     figure = canvas.new(INCHES * columns + 0.3 + 0.8 * bool(bar), INCHES * tall * height / width + 0.4)
     figure.suptitle(title, fontsize=11)
     axes = figure.subplots()
     axes.set_axis_off()
-    for row, column in np.ndindex(rows, columns):
-        _draw_cell(axes, cells[row, column], column, tops[row])
+    for top, row in zip(tops, rows, strict=True):
+        for column, cell in enumerate(row):
+            _draw_cell(axes, cell, column, top)
     for row, names in heads.items():
         _write_heads(axes, names, tops[row])
     for top, line in zip(tops, lines, strict=False):
         axes.text(-0.03, top + 0.5, line, rotation=90, ha="right", va="center", fontsize=8)
-    for row in range(block, rows, block) if block else ():
+    for row in range(block, len(rows), block) if block else ():
         axes.axhline(tops[row], color="0.6", linewidth=0.8)
     axes.set(xlim=(-0.2 if lines else 0, columns), ylim=(tall, 0), aspect=height / width)
     if bar:
@@ -167,8 +161,7 @@ def _drawn(
 def _draw_cell(axes: Any, cell: UInt8[np.ndarray, "height width 3"], column: float, top: float) -> None:
     left, right, upper, lower = column + EDGE, column + 1 - EDGE, top + EDGE, top + 1 - EDGE
     axes.imshow(cell, extent=(left, right, lower, upper), interpolation="nearest")
-    if not (cell == 255).all():
-        axes.plot([left, right, right, left, left], [upper, upper, lower, lower, upper], color="0.75", linewidth=0.5)
+    axes.plot([left, right, right, left, left], [upper, upper, lower, lower, upper], color="0.75", linewidth=0.5)
 
 
 def _write_heads(axes: Any, names: Sequence[str], top: float) -> None:
