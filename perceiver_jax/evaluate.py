@@ -42,12 +42,15 @@ def main(argv: Sequence[str]) -> None:
         files.check_folder(folder)
     run = experiment.load(workdir, CHECKPOINT.value, data_path=DATA_PATH.value)
     files.check_folder(folder or files.folder_of(run.workdir, SPLIT.value, run.step))
+    if (ANALYZE.value or PERTURB.value) and not run.spec.class_names:
+        raise ConfigError(
+            f"--analyze and --perturb are for classifiers: {run.workdir} was trained without classes. Leave them out; "
+            "what slots show: python -m perceiver_jax.visualize slots"
+        )
     source = run.source()
     if PERTURB.value:
         check_clouds(source)
     results = run.evaluate(SPLIT.value, BATCH_SIZE.value, source)
-    if (ANALYZE.value or PERTURB.value) and "accuracy" not in results:
-        raise ConfigError(f"--analyze and --perturb are for classifiers: the task of {run.workdir} has no accuracy.")
     if PERTURB.value:
         results["perturb"] = _perturb(run, source, results)
     else:

@@ -169,18 +169,27 @@ class Run:
         return head | self.task.summarize(stats) | self.task.results(stats, self.spec.class_names)
 
     def predictions(
-        self, split: str, batch_size: int | None = None, source: Source | None = None
+        self,
+        split: str,
+        batch_size: int | None = None,
+        source: Source | None = None,
+        *,
+        num_examples: int | None = None,
     ) -> dict[str, np.ndarray]:
-        """What the task predicts of every example of a split, and its `id`: a row each, in the order of ids."""
+        """What the task predicts of every example of a split, and its `id`: a row each, in the order of ids.
+
+        Args:
+            num_examples: only of so many, always the same.
+        """
         step = jax.jit(make_prediction_step(self.task, seed=EVALUATION_SEED), out_shardings=replicated(self.mesh))
-        with self._batches(source or self.source(), split, batch_size) as batches:
+        with self._batches(source or self.source(), split, batch_size, num_examples) as batches:
             return predict(step, self.variables, batches, self.mesh)
 
-    def _batches(self, source: Source, split: str, batch_size: int | None) -> Batches:
+    def _batches(self, source: Source, split: str, batch_size: int | None, num_examples: int | None = None) -> Batches:
         batch_size = batch_size or self.config["evaluation"]["batch_size"] or self.config["batch_size"]
         batch_size += -batch_size % batch_shards(self.mesh)
         processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-        return evaluation_batches(source, split, batch_size, **processes)
+        return evaluation_batches(source, split, batch_size, num_examples=num_examples, **processes)
 
     @functools.cached_property
     def _evaluation_step(self) -> Callable:

@@ -68,7 +68,10 @@ class Predictor:
 
     def __init__(self, run: experiment.Run):
         if not run.spec.class_names:
-            raise ConfigError(f"{run.workdir} was trained without classes: there is nothing to predict.")
+            raise ConfigError(
+                f"{run.workdir} was trained without classes: there is none to predict. What slots show: python -m "
+                "perceiver_jax.visualize slots"
+            )
         self.run, self.spec = run, run.spec
         self._source = experiment.build_source(run.config)  # its files are not read
         self._name = inputs.input_name(run.spec)

@@ -2,7 +2,8 @@
 """Look at a run: `python -m perceiver_jax.visualize WHAT [--workdir=RUN] [--format=png,svg,pdf]`.
 
 Pictures go to RUN/figures/. Without --workdir the newest run under runs/ is taken. It needs neither the data set nor a
-network. `selftest` needs no run either: it draws every kind of figure into WORKDIR/figures/.
+network, but for `slots`, which asks the model about --num images of the data. `selftest` needs no run either: it draws
+every kind of figure into WORKDIR/figures/.
 """
 
 import importlib
@@ -37,14 +38,21 @@ ROLLOUT = flags.DEFINE_bool("rollout", False, "attention: rolled out through the
 STEP = flags.DEFINE_integer("step", None, "attention: after this step; default all there are")
 EPOCH = flags.DEFINE_float("epoch", None, "attention: after this epoch; default all there are")
 
+NUM = flags.DEFINE_integer("num", 4, "slots: images", lower_bound=1)
+CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "slots: best, latest or a step")
+DATA_PATH = flags.DEFINE_string("data_path", "", "slots: where the data lies, if not where the run found it")
+
 SELFTEST = "selftest"
 WHAT: dict[str, str] = {
     "attention": "perceiver_jax.reports.attention_report",
     "results": "perceiver_jax.reports.dashboard",
     "demo": "perceiver_jax.reports.demo",
+    "slots": "perceiver_jax.reports.slots",
     SELFTEST: "perceiver_jax.reports.selftest",
 }
 """What can be looked at -> the module of reports/ whose `write(run, formats, flags)` returns the files it wrote."""
+OF_MODEL = ("slots",)
+"""What asks the model: `run` is what `experiment.load` gives instead of the folder."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -57,8 +65,15 @@ def main(argv: Sequence[str]) -> None:
     check_formats(FORMAT.value)
     write = importlib.import_module(WHAT[argv[1]]).write
     folder = Path(WORKDIR.value or SELFTEST) if argv[1] == SELFTEST else chosen(WORKDIR.value)
-    for file in write(folder, tuple(FORMAT.value), flags.FLAGS):
+    run = _loaded(folder) if argv[1] in OF_MODEL else folder
+    for file in write(run, tuple(FORMAT.value), flags.FLAGS):
         print(f"written: {_shown(file)}")
+
+
+def _loaded(folder: Path):
+    from perceiver_jax import experiment
+
+    return experiment.load(folder, CHECKPOINT.value, data_path=DATA_PATH.value)
 
 
 def _shown(file: Path) -> Path:

@@ -83,6 +83,8 @@ def test_what_cannot_be_is_said_and_nothing_is_written(run, run_forked, tmp_path
 def test_tensorboard_shows_more_than_curves(run):
     found = EventAccumulator(str(run), size_guidance={"images": 0, "tensors": 0}).Reload()
     assert [event.step for event in found.Images("validation/confusion")] == [2, 4]
+    files = sorted(file.name for file in (run / "figures" / "validation").iterdir())
+    assert files == ["confusion_00000002.png", "confusion_00000004.png"]
     metadata = found.summary_metadata
     assert {"config/text_summary", "_hparams_/session_start_info", "_hparams_/experiment"} <= set(metadata)
     clouds = [tag for tag, value in metadata.items() if value.plugin_data.plugin_name == "mesh"]

@@ -5,6 +5,7 @@ matplotlib is imported where it is used: it costs a second.
 """
 
 import io
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -50,6 +51,23 @@ def picture(image: np.ndarray) -> Any:
     """A figure that is the image, uint8 (height, width, 3), pixel by pixel."""
     figure = new(image.shape[1] / DPI, image.shape[0] / DPI)
     figure.figimage(image)
+    return figure
+
+
+def saved(figure: Any, file: str | pathlib.Path | None) -> Any:
+    """The figure, written into a file of one of `FORMATS` where one is named.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    if file is None:
+        return figure
+    file = pathlib.Path(file)
+    check_formats([file.suffix.lower()[1:]])
+    try:
+        file.write_bytes(rendered(figure, file.suffix.lower()[1:]))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be written ({error.strerror}). Name another.") from error
     return figure
 
 

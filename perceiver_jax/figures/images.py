@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A sheet of images: NumPy in, image out."""
 
+import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,3 +49,12 @@ def displayable(images: np.ndarray) -> np.ndarray:
         low, high = images.min(), images.max()
         images = ((images - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
     return images.repeat(3, axis=-1) if images.shape[-1] == 1 else images[..., :3]
+
+
+def png(image: np.ndarray) -> bytes:
+    """uint8 (height, width, 3) as a file."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format="png")
+    return stream.getvalue()

@@ -4,6 +4,9 @@
 All are computed from the counts of pixels that a true object and a predicted segment share. Object 0 is the background.
 """
 
+import itertools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -45,8 +48,18 @@ def overlaps(shared: Float[Array, "batch num_true num_predicted"]) -> Float[Arra
 def mean_best_overlap(
     overlap: Float[Array, "batch num_true num_predicted"], present: Bool[Array, "batch num_true"]
 ) -> Float[Array, "batch"]:
-    """mBO: the best segment's overlap of each present object (Pont-Tuset et al. 2017), averaged; 0 without one."""
+    """mBO: the best segment's overlap of each present object (Pont-Tuset et al. 2017), averaged; 0 without one.
+
+    Engelcke et al. 2020 call the same number mSC, mean segmentation covering.
+    """
     return _mean(overlap.max(2), present)
+
+
+def segmentation_covering(
+    overlap: Float[Array, "batch num_true num_predicted"], size: Float[Array, "batch num_true"]
+) -> Float[Array, "batch"]:
+    """SC: as mBO, but objects count by their pixels (Arbelaez et al. 2011); 0 without one."""
+    return (overlap.max(2) * size).sum(1) / jnp.maximum(size.sum(1), 1)
 
 
 def mean_matched_overlap(
@@ -59,6 +72,35 @@ def mean_matched_overlap(
         return jnp.zeros(overlap.shape[0]).at[rows].set(overlap[rows, columns])
 
     return _mean(jax.vmap(matched)(overlap * present[:, :, None]), present)
+
+
+def grouping_consistency(
+    segments: Int[Array, "seeds batch pixels"], counted: Bool[Array, "batch pixels"], num_segments: int
+) -> Float[Array, "batch"]:
+    """Do seeds group an image alike, whatever the names of the segments: the ARI of two seeds, mean over all pairs.
+
+    Args:
+        segments: of at least two seeds.
+        counted: the pixels that are compared; without any the image has 1.
+    """
+    segments = jnp.where(counted, segments, -1)  # has no column
+    return _over_pairs(segments, lambda a, b: adjusted_rand_index(shared_pixels(a, b, num_segments, num_segments)))
+
+
+def index_consistency(
+    shared: Float[Array, "seeds batch num_true num_predicted"], present: Bool[Array, "batch num_true"]
+) -> Float[Array, "batch"]:
+    """The share of present objects that have most pixels in the same segment in two seeds, mean over all pairs.
+
+    Args:
+        shared: `shared_pixels` of each of at least two seeds.
+    """
+    return _over_pairs(shared.argmax(3), lambda a, b: _mean((a == b).astype(jnp.float32), present))
+
+
+def _over_pairs(values: Array, score: Callable[[Array, Array], Array]) -> Array:
+    pairs = list(itertools.combinations(range(len(values)), 2))
+    return sum(score(values[a], values[b]) for a, b in pairs) / len(pairs)
 
 
 def _pairs(count: Array) -> Array:

@@ -25,7 +25,8 @@ def read_about(run: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError(
             f"{run} has no attention maps: its model does not attend, they were too large, it was too short a while in "
-            "training, or config.attention_maps.every was 0. Train with config.attention_maps.every=10, the default."
+            "training, or config.attention_maps.every was 0. Train with config.attention_maps.every=10, the default; "
+            "the attention of slots is drawn by: python -m perceiver_jax.visualize slots"
         ) from None
     wrong = [name for name, good in _rules(content).items() if not good]
     if wrong:

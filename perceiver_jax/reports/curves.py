@@ -17,7 +17,7 @@ from perceiver_jax.metrics.history import FILE, history
 
 HELD_OUT = ("test", "validation")
 """Splits that training does not see, the one to prefer first."""
-SCORES = ("accuracy", "ari", "fg_ari", "miou", "mbo", "top5_accuracy")
+SCORES = ("accuracy", "fg_ari", "ari", "miou", "mbo", "top5_accuracy")
 """Metrics that are fractions and of which more is better, the ones to prefer first."""
 
 

@@ -2,16 +2,14 @@
 """The report of an evaluation: figures, and one page with numbers, mistakes, the config and how to get there again."""
 
 import dataclasses
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from perceiver_jax.figures import canvas, confidence, confusion
+from perceiver_jax.figures import canvas, confidence, confusion, images
 from perceiver_jax.reports import page
 from perceiver_jax.reports.analysis import Predictions
 from perceiver_jax.reports.examples import Example
@@ -130,13 +128,7 @@ def _card(example: Example, mistake: Mapping[str, Any]) -> tuple[str, str]:
     )
     if example.text is not None:
         return page.passage(example.text), caption
-    return page.picture(_png(example.picture), caption) if example.picture is not None else "", caption
-
-
-def _png(picture: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, format="png")
-    return stream.getvalue()
+    return page.picture(images.png(example.picture), caption) if example.picture is not None else "", caption
 
 
 def _classes(results: Mapping[str, Any]) -> str:

@@ -51,7 +51,8 @@ def write_export(folder: Path, run: Any) -> float:
     """
     if not run.spec.class_names:
         raise ConfigError(
-            f"{run.workdir} was trained without classes: expected a classifier, nothing else is exported."
+            f"{run.workdir} was trained without classes: expected a classifier, nothing else is exported. From Python, "
+            "perceiver_jax.experiment.load(RUN) gives the task and its variables."
         )
     arrays = {name: array for name, array in run.spec.arrays.items() if name != "label"}
     about = {"format": "jax", "run": run.workdir.name, "step": str(run.step)}

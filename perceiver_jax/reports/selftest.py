@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from perceiver_jax.data.babble import Babble
 from perceiver_jax.data.drawings import Drawings
 from perceiver_jax.data.patterns import Patterns
+from perceiver_jax.data.scenes import Shapes
 from perceiver_jax.data.solids import Solids
 from perceiver_jax.data.source import Source
-from perceiver_jax.figures import attention, canvas, confidence, confusion, dashboard
+from perceiver_jax.figures import attention, canvas, confidence, confusion, dashboard, slots
 from perceiver_jax.figures import curves as comparison
 from perceiver_jax.files import write_all
 from perceiver_jax.metrics.calibration import calibration_bins, calibration_errors
@@ -131,6 +133,16 @@ def _maps(count: int, inputs: int, rise: float) -> dict[str, np.ndarray]:
     return {"cross": cross / cross.sum(-1, keepdims=True), "probabilities": np.tile([[0.2, 0.7, 0.1]], (count, 1))}
 
 
+def _scenes() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Images, what slots show of them, blurred true objects as their masks, and attention that sharpens."""
+    batch, count = Shapes(max_objects=4).load("train", np.arange(3), None), 5
+    near = gaussian_filter(np.moveaxis(np.eye(count)[batch["objects"]], 3, 1), (0, 0, 1, 1))
+    powers = [near**power for power in (0.1, 0.5, 2.0)]
+    masks, *_ = maps = [(power + 1e-3) / (power + 1e-3).sum(1, keepdims=True) for power in (near, *powers)]
+    recons = batch["image"][:, None].repeat(count, 1)
+    return batch["image"], recons, masks[..., None], np.stack(maps[1:], 1).astype(np.float32)
+
+
 KINDS: dict[str, Callable[[], Any]] = {
     "samples_clouds": lambda: _samples(Solids(num_points=512)),
     "samples_images": lambda: _samples(Drawings(size=32)),
@@ -146,5 +158,8 @@ KINDS: dict[str, Callable[[], Any]] = {
     "attention_sequence": lambda: _attention(Patterns(num_channels=3), "sequence"),
     "attention_text": lambda: _attention(Babble(), "text"),
     "attention_evolution": _evolution,
+    "slots_results": lambda: slots.visualize_slots(*_scenes()[:3]),
+    "slots_attention_evolution": lambda: slots.visualize_attention_evolution(_scenes()[3][:1], images=_scenes()[0][:1]),
+    "slots_decomposition": lambda: slots.visualize_slot_decomposition(*(array[0] for array in _scenes()[:3])),
 }
 """Name of the file -> what draws its matplotlib figure."""

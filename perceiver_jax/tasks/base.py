@@ -40,6 +40,8 @@ class Task:
 
     model: nn.Module
     rng_streams: ClassVar[tuple[str, ...]] = ("dropout",)
+    num_visualized: ClassVar[int] = 0
+    """Examples whose predictions `visualize` wants."""
 
     def inputs(self, batch: Batch) -> dict[str, Array]:
         """The model's arguments in a batch."""
@@ -73,10 +75,6 @@ class Task:
         """What an evaluation reports beyond `summarize`, JSON-able."""
         return {}
 
-    def charts(self, stats: dict[str, Any]) -> dict[str, np.ndarray]:
-        """name -> picture of the statistics of an evaluation, uint8; drawn each time, so in milliseconds."""
-        return {}
-
     def flops(self, spec: Spec) -> float | None:
         """FLOPs of a training step for one example, by formula; None where there is no formula."""
         return None
@@ -93,8 +91,15 @@ class Task:
         """
         return None
 
-    def visualize(self, predictions: dict[str, Array], batch: Batch) -> dict[str, Any]:
-        """name -> image, drawn on the host."""
+    def visualize(
+        self, predictions: dict[str, np.ndarray], batch: dict[str, np.ndarray], stats: dict[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """name -> picture, uint8 (height, width, 3), of an evaluation; drawn each time, so in milliseconds.
+
+        Args:
+            predictions, batch: of `num_visualized` examples, always the same; fewer where the split has fewer.
+            stats: summed over the split.
+        """
         return {}
 
 

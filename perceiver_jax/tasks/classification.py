@@ -120,7 +120,9 @@ class Classification(Task):
 
         return None if maps is None else named
 
-    def charts(self, stats: dict[str, Any]) -> dict[str, np.ndarray]:
+    def visualize(
+        self, predictions: dict[str, np.ndarray], batch: dict[str, np.ndarray], stats: dict[str, Any]
+    ) -> dict[str, np.ndarray]:
         """The confusion matrix."""
         names = self.class_names or tuple(map(str, range(self.num_classes)))
         return {"confusion": thumbnail(np.asarray(stats["confusion"]), names)}

@@ -8,13 +8,17 @@ an evaluation scores how well the slots' masks, the largest at each pixel, are t
 import dataclasses
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array
 
 from perceiver_jax.data.spec import Spec
-from perceiver_jax.metrics import segmentation
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.figures import slot_views
 from perceiver_jax.metrics.statistics import Mean
 from perceiver_jax.models.slot_autoencoder import Decomposed, centered
+from perceiver_jax.tasks import segments
 from perceiver_jax.tasks.base import Aux, Batch, Rngs, Task, Variables
 
 
@@ -25,12 +29,23 @@ class ObjectDiscovery(Task):
     Attributes:
         max_objects: the most an image has, the background not counted.
         num_slots, num_iterations: in evaluation, instead of the model's; None is the model's.
+        num_seeds: how often an evaluation draws the first slots of each image, to compare what comes of them; 1 is
+            once, without `slot_consistency`.
+
+    Raises:
+        ConfigError: `num_seeds` below 1.
     """
 
     max_objects: int = 0
     num_slots: int | None = None
     num_iterations: int | None = None
+    num_seeds: int = 3
     rng_streams: ClassVar[tuple[str, ...]] = ("slots",)
+    num_visualized: ClassVar[int] = 4
+
+    def __post_init__(self):
+        if self.num_seeds < 1:
+            raise ConfigError(f"num_seeds={self.num_seeds}: expected at least 1.")
 
     def inputs(self, batch: Batch) -> dict[str, Array]:
         """The image."""
@@ -42,27 +57,29 @@ class ObjectDiscovery(Task):
         return mse, Aux({"loss": mse, "mse": mse}, {})
 
     def evaluate(self, variables: Variables, batch: Batch, rngs: Rngs) -> dict[str, Any]:
-        """The error and, where the true objects are known, `ari`, `fg_ari`, `miou` and `mbo`.
-
-        Images without an object count for `ari` alone.
-        """
+        """The error, `slot_consistency` and, where the true objects are known, how well the masks are these objects."""
         decomposed = self._decompose(variables, batch, rngs, train=False)
         mse = self._error(decomposed, batch)
-        return {"loss": mse, "mse": mse} | (self._scores(decomposed, batch) if "objects" in batch else {})
+        stats = {"loss": mse, "mse": mse} | segments.mask_scores(decomposed.masks, batch, self.max_objects)
+        return stats | (self._consistency(variables, batch, rngs, decomposed) if self.num_seeds > 1 else {})
 
     def predict(self, variables: Variables, batch: Batch, rngs: Rngs) -> dict[str, Array]:
         """`image`, `recons`, `masks`, `slots` and `attention` of every iteration."""
         return self._decompose(variables, batch, rngs, train=False)._asdict()
 
+    def visualize(
+        self, predictions: dict[str, np.ndarray], batch: dict[str, np.ndarray], stats: dict[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """Reconstructions, masks and slots; the attention of every iteration."""
+        shown, found = batch["image"], predictions
+        return {
+            "slots": slot_views.sheet(shown, found["image"], found["recons"], found["masks"]),
+            "attention": slot_views.attention_sheet(shown, found["attention"]),
+        }
+
     def notes(self, spec: Spec) -> list[str]:
         """Whether there are enough slots."""
-        num_slots = self.num_slots or self.model.slot_attention.num_slots
-        if "objects" not in spec.arrays or num_slots > self.max_objects:
-            return []
-        return [
-            f"WARNING: {num_slots} slots for up to {self.max_objects} objects and the background: some will share a "
-            f"slot. Set config.model.num_slots={self.max_objects + 1} or more."
-        ]
+        return segments.slot_notes(self._num_slots, spec, self.max_objects)
 
     def _decompose(self, variables: Variables, batch: Batch, rngs: Rngs, train: bool) -> Decomposed:
         chosen = {} if train else {"num_slots": self.num_slots, "num_iterations": self.num_iterations}
@@ -72,21 +89,18 @@ class ObjectDiscovery(Task):
         squared = jnp.square(decomposed.image - centered(batch["image"]))
         return Mean.of(squared.mean((1, 2, 3)), batch["weight"])
 
-    def _scores(self, decomposed: Decomposed, batch: Batch) -> dict[str, Mean]:
-        true, segments = batch["objects"], segments_of(decomposed.masks)
-        flat = (x.reshape(len(x), -1).astype(jnp.int32) for x in (true, segments))
-        shared = segmentation.shared_pixels(*flat, self.max_objects + 1, decomposed.masks.shape[1])
-        present = shared.sum(2)[:, 1:] > 0
-        overlap = segmentation.overlaps(shared)[:, 1:]
-        with_objects = batch["weight"] * present.any(1)
-        return {
-            "ari": Mean.of(segmentation.adjusted_rand_index(shared), batch["weight"]),
-            "fg_ari": Mean.of(segmentation.adjusted_rand_index(shared[:, 1:]), with_objects),
-            "miou": Mean.of(segmentation.mean_matched_overlap(overlap, present), with_objects),
-            "mbo": Mean.of(segmentation.mean_best_overlap(overlap, present), with_objects),
-        }
+    def _consistency(self, variables: Variables, batch: Batch, rngs: Rngs, decomposed: Decomposed) -> dict[str, Mean]:
+        """Of what is there already, and of the same with the first slots drawn anew."""
 
+        def redrawn(seed: Array) -> Array:
+            keys = {name: jax.random.fold_in(key, seed) for name, key in rngs.items()}
+            return segments.segments_of(self._decompose(variables, batch, keys, train=False).masks)
 
-def segments_of(masks: Float[Array, "batch num_slots height width 1"]) -> Int[Array, "batch height width"]:
-    """The slot with the largest share at each pixel."""
-    return jnp.argmax(masks[..., 0], axis=1)
+        others = jax.lax.map(redrawn, jnp.arange(1, self.num_seeds))
+        every = jnp.concatenate([segments.segments_of(decomposed.masks)[None], others])
+        told_apart = self.model.slot_attention.initializer != "shared_gaussian"
+        return segments.consistency(every, batch, self.max_objects, self._num_slots, told_apart=told_apart)
+
+    @property
+    def _num_slots(self) -> int:
+        return self.num_slots or self.model.slot_attention.num_slots

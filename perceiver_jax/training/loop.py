@@ -25,6 +25,7 @@ from perceiver_jax.training.checkpoint import FILE_SIZE, Checkpoints
 from perceiver_jax.training.console import Console, duration
 from perceiver_jax.training.evaluation import evaluate
 from perceiver_jax.training.meter import Meter, NonFiniteError
+from perceiver_jax.training.pictures import Pictures
 from perceiver_jax.training.preemption import Interrupted, Preemption
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.sharding import put_batch
@@ -90,6 +91,7 @@ class _Loop:
         self.train_step = jit_train_step(step, self.abstract_state, self.mesh)
         self.evaluation_step = jax.jit(make_evaluation_step(training.task, seed=EVALUATION_SEED))
         self.watchdog = Watchdog(workdir, self.settings.limits)
+        self.pictures = Pictures(training.task, training.source, "validation", self.mesh, workdir, seed=EVALUATION_SEED)
         self.capture = Capture(
             training.task,
             training.source,
@@ -252,8 +254,8 @@ class _Loop:
         self.evaluated = True
         metrics = self.training.task.summarize(stats)
         self.writers.scalars(done, {f"validation/{name}": value for name, value in metrics.items()})
-        charts = self.training.task.charts(stats)
-        self.writers.images(done, {f"validation/{name}": image for name, image in charts.items()})
+        self.watchdog.beat("compile")
+        self.pictures.draw(done, variables, stats, self.writers)
         self.console.metrics(done, s.num_steps, done / s.steps_per_epoch, "validation", metrics)
         return metrics
 

@@ -40,7 +40,7 @@ TASKS = {  # name: (model, another value of each field)
     "classification": (lambda: Linear(), {"label_smoothing": 0.1, "mixup_alpha": 0.2, "cutmix_alpha": 1.0}),
     "object_discovery": (
         lambda: build("model", "slot_autoencoder", SLOTS, spec=SPEC),
-        {"num_slots": 3, "num_iterations": 1},
+        {"num_slots": 3, "num_iterations": 1, "num_seeds": 2},
     ),
 }
 OPTIMIZER = {

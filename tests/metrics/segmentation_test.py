@@ -9,9 +9,12 @@ from sklearn.metrics import adjusted_rand_score
 
 from perceiver_jax.metrics.segmentation import (
     adjusted_rand_index,
+    grouping_consistency,
+    index_consistency,
     mean_best_overlap,
     mean_matched_overlap,
     overlaps,
+    segmentation_covering,
     shared_pixels,
 )
 
@@ -79,3 +82,34 @@ def test_matched_and_best_overlaps_are_those_of_a_search_through_all_matchings()
         sums = [overlap[b, rows, list(order)].mean() for order in itertools.permutations(range(4), len(rows))]
         assert float(matched[b]) == pytest.approx(max(sums), abs=1e-6)
         assert float(best[b]) == pytest.approx(overlap[b, rows].max(1).mean(), abs=1e-6)
+
+
+def test_covering_counts_objects_by_their_pixels():
+    overlap = np.random.default_rng(4).random((3, 3, 4)).astype(np.float32)
+    size = np.float32([[8, 1, 3], [0, 5, 0], [0, 0, 0]])
+    expected = [np.average(overlap[0].max(1), weights=size[0]), overlap[1, 1].max(), 0]
+    found = segmentation_covering(jnp.asarray(overlap), jnp.asarray(size))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_consistency_is_the_mean_over_all_pairs_of_seeds():
+    """Grouping by scikit-learn; an object's slot is the one with most of its pixels."""
+    rng = np.random.default_rng(5)
+    true = rng.integers(0, 4, (2, 60))
+    segments = np.where(rng.random((3, 2, 60)) < 0.8, true + np.arange(3)[:, None, None] % 2, rng.integers(0, 5))
+    pairs, images = list(itertools.combinations(range(3), 2)), range(2)
+    found = grouping_consistency(jnp.asarray(segments), jnp.asarray(true > 0), 5)
+    on = [true[b] > 0 for b in images]
+    expected = [
+        np.mean([adjusted_rand_score(segments[i, b][on[b]], segments[j, b][on[b]]) for i, j in pairs]) for b in images
+    ]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    shared = jnp.stack([shared_pixels(jnp.asarray(true), jnp.asarray(part), 4, 5) for part in segments])[:, :, 1:]
+    slots = [[[np.bincount(part[b][true[b] == k]).argmax() for k in (1, 2, 3)] for b in images] for part in segments]
+    expected = [np.mean([np.equal(slots[i][b], slots[j][b]) for i, j in pairs]) for b in images]
+    present = jnp.ones((2, 3), bool)
+    np.testing.assert_allclose(index_consistency(shared, present), expected, atol=1e-6)
+    assert 0 < min(expected) < 1
+    fewer = jnp.asarray([[True, False, False]] * 2)
+    expected = [np.mean([slots[i][b][0] == slots[j][b][0] for i, j in pairs]) for b in images]
+    np.testing.assert_allclose(index_consistency(shared, fewer), expected, atol=1e-6)

@@ -22,13 +22,14 @@ PROGRAM = """
 import hashlib, json, sys
 import jax, numpy as np
 from perceiver_jax import config as c
-from perceiver_jax.experiment import build
-from perceiver_jax.data.pipeline import train_batches
+from perceiver_jax.experiment import build, build_source, build_task
+from perceiver_jax.data.pipeline import evaluation_batches, train_batches
 from perceiver_jax.data.plan import Plan
 from perceiver_jax.tasks import mixing
+from perceiver_jax.training.evaluation import evaluate
 from perceiver_jax.training.sharding import put_batch
 from perceiver_jax.training.state import abstract_state, init_state, state_maker
-from perceiver_jax.training.step import jit_train_step, make_train_step
+from perceiver_jax.training.step import jit_train_step, make_evaluation_step, make_train_step
 
 config = c.default()
 config.data = c.section("data", "solids", num_points=32, num_train=64, num_validation=16, num_test=16)
@@ -40,6 +41,22 @@ config.model = c.section("model", "perceiver", adapter=c.section("adapter", "poi
 config.optimizer = c.section("optimizer", "lamb", learning_rate=3e-3, weight_decay=0.1, clip_norm=1.0)
 config.schedule = c.section("schedule", "constant")
 config.batch_size, config.num_steps, config.ema_decay, config.micro_batches = 16, 20, 0.9, 2
+
+objects = c.default()
+objects.data = c.section("data", "shapes", size=8, min_objects=1, max_objects=2, num_validation=13,
+    min_radius=0.2, max_radius=0.3)
+objects.task = c.section("task", "object_discovery")
+objects.model = c.section("model", "slot_autoencoder", num_slots=3, slot_dim=8, mlp_dim=8, feature_dim=8,
+    initializer="slot_gaussian", encoder=c.section("encoder", "patches", patch_size=2, num_channels=8),
+    decoder=c.section("decoder", "pixels", patch_size=2, num_channels=8))
+
+def scores(mesh):
+    values = c.to_dict(objects)
+    source = build_source(values)
+    task = build_task(values, source.spec)
+    with evaluation_batches(source, "validation", 8) as batches:
+        step = jax.jit(make_evaluation_step(task, seed=0))
+        return task.summarize(evaluate(step, task.init(jax.random.key(0), source.spec), batches, mesh))
 
 def outcome(mesh):
     config.mesh.update(mesh)
@@ -57,7 +74,7 @@ def outcome(mesh):
             state, report = step(state, put_batch(batch, t.mesh))
             losses.append(report.stats["loss"].value())
     return {"first": first, "shares": shares, "losses": losses, "compiles": step._cache_size(),
-        "mixed": mixed(t.mesh)}
+        "mixed": mixed(t.mesh), "scores": {} if "fsdp" in mesh else scores(t.mesh)}
 
 def mixed(mesh):
     rng = np.random.default_rng(0)
@@ -107,6 +124,13 @@ def test_large_leaves_are_split_over_fsdp(outcomes, name, share):
 def test_images_are_mixed_alike(outcomes, name):
     """The batch is the global one: the partner of a device's last row lies on the next device."""
     assert outcomes[name]["mixed"] == [DEVICES, outcomes["one"]["mixed"][1]] and outcomes["one"]["mixed"][0] == 1
+
+
+def test_objects_are_scored_alike(outcomes):
+    """Thirteen images in batches of eight, one a device: draws of slots and padding too."""
+    one, data = outcomes["one"]["scores"], outcomes["data"]["scores"]
+    assert set(one) > {"fg_ari", "sc", "slot_consistency", "slot_index_consistency"}
+    assert data == pytest.approx(one, abs=1e-5) and one["slot_consistency"] < 1
 
 
 def test_one_compile_on_every_mesh(outcomes):
