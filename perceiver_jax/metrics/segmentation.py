@@ -6,8 +6,9 @@ All are computed from the counts of pixels that a true object and a predicted se
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int
+
+from perceiver_jax.metrics.assignment import matched_costs
 
 
 def shared_pixels(
@@ -53,12 +54,7 @@ def mean_matched_overlap(
     overlap: Float[Array, "batch num_true num_predicted"], present: Bool[Array, "batch num_true"]
 ) -> Float[Array, "batch"]:
     """mIoU: overlaps of present objects with segments matched one to one, the best such matching; 0 without one."""
-
-    def matched(overlap: Array) -> Array:
-        rows, columns = optax.assignment.hungarian_algorithm(-overlap)
-        return jnp.zeros(overlap.shape[0]).at[rows].set(overlap[rows, columns])
-
-    return _mean(jax.vmap(matched)(overlap * present[:, :, None]), present)
+    return _mean(-matched_costs(-overlap * present[:, :, None]), present)
 
 
 def _pairs(count: Array) -> Array:
