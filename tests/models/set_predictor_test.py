@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,13 +29,14 @@ def test_a_set_has_the_order_of_its_slots_and_shares_what_is_before_the_head():
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.integers(0, 256, (2, 8, 8, 3)), jnp.uint8)
     noise = jnp.asarray(rng.normal(size=(2, 3, 8)), jnp.float32)
-    variables = model.init(RNGS, images, noise=noise)
-    out = model.apply(variables, images, noise=noise)
-    turned = model.apply(variables, images, noise=noise[:, ::-1])
+    variables, apply = jax.jit(model.init)(RNGS, images, noise=noise), jax.jit(model.apply)
+    out = apply(variables, images, noise=noise)
+    turned = apply(variables, images, noise=noise[:, ::-1])
+    (out, turned), p = jax.device_get(((out, turned), variables["params"]))
     np.testing.assert_allclose(turned.properties, out.properties[:, ::-1], atol=1e-5)
-    p = variables["params"]
     hidden = np.maximum(out.slots @ p["head_hidden"]["kernel"] + p["head_hidden"]["bias"], 0)
     expected = 1 / (1 + np.exp(-(hidden @ p["head_out"]["kernel"] + p["head_out"]["bias"])))
     np.testing.assert_allclose(out.properties, expected, atol=1e-5)
-    more = model.apply(variables, images, num_slots=5, num_iterations=1, rngs=RNGS)
-    assert more.properties.shape == (2, 5, 5) and more.attention.shape == (2, 1, 5, 2, 2)
+    other = functools.partial(model.apply, num_slots=5, num_iterations=1, rngs=RNGS)
+    shapes = jax.eval_shape(other, variables, images)
+    assert shapes.properties.shape == (2, 5, 5) and shapes.attention.shape == (2, 1, 5, 2, 2)

@@ -106,7 +106,7 @@ def test_the_implicit_gradient_is_that_of_the_last_step_alone(case):
         return module.update(slots, module.key(inputs)[:, :, None], module.value(inputs)[:, :, None])[0]
 
     def through(slots_of):
-        return jax.grad(lambda variables: (slots_of(variables) ** 2).sum())(variables)["params"]
+        return jax.jit(jax.grad(lambda variables: (slots_of(variables) ** 2).sum()))(variables)["params"]
 
     implicit = SlotAttention(**SMALL, gradient="implicit")
     found = through(lambda variables: implicit.apply(variables, inputs, noise=noise).slots)
