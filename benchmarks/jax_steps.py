@@ -107,10 +107,15 @@ class FullGradientSteps(JaxSteps):
     """The same model, differentiated through all iterations of slot attention."""
 
     def make_task(self, task: Task) -> Task:
-        if not hasattr(task.model, "slot_attention"):
-            raise ConfigError("--peer=full_gradient is for models with slot attention alone. Leave it out.")
-        slot_attention = task.model.slot_attention.clone(gradient="full")
-        return dataclasses.replace(task, model=task.model.clone(slot_attention=slot_attention))
+        return with_full_gradient(task)
+
+
+def with_full_gradient(task: Task) -> Task:
+    """The task with `gradient="full"`; ConfigError where its model has no slot attention."""
+    if not hasattr(task.model, "slot_attention"):
+        raise ConfigError("--peer=full_gradient is for models with slot attention alone. Leave it out.")
+    slot_attention = task.model.slot_attention.clone(gradient="full")
+    return dataclasses.replace(task, model=task.model.clone(slot_attention=slot_attention))
 
 
 def training_step(
