@@ -7,6 +7,10 @@ Default: CLEVR with masks, whole frames on 128 pixels, up to 10 objects, batch 5
 (google-research/slot_attention); clevr_with_masks/clevr_with_masks_train.tfrecords (10.5 GB) from
 https://storage.googleapis.com/multi-object-datasets/ goes into data/clevr_with_masks. Not measured here.
 `:cpu`: shapes in 6 colours and 2 sizes on 32 pixels, for two cores; `:tiny` checks everything in a minute.
+
+`:cpu`, seed 0, two cores (Zen 4 class) beside other work: after 781 of its 2,500 steps, 65 s of CPU time with
+compilation, validation AP is 12.6 % at any distance (1.4 % for always the four most frequent objects), 0.5 % within 1,
+below 0.1 % nearer; the training loss fell from 0.289 to 0.19. Not measured to the end.
 """
 
 from perceiver_jax.config import ConfigDict, default, section, vary

@@ -112,4 +112,4 @@ def test_a_tiny_run_learns(run_module, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = [line["train/loss"] for line in lines if "train/loss" in line]
     scores = [line["validation/ap_inf"] for line in lines if "validation/ap_inf" in line]
-    assert losses[-1] < 0.75 * losses[0] and scores[-1] > scores[0]
+    assert losses[-1] < 0.8 * losses[0] and scores[-1] > scores[0]
