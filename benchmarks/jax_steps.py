@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training step and a forward pass of a config, to be timed in a process of their own."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 from benchmarks import measure
 from benchmarks.inputs import register_random_arrays
 from perceiver_jax import experiment
+from perceiver_jax.errors import ConfigError
 from perceiver_jax.tasks.base import Task
 from perceiver_jax.training.record import num_parameters
 from perceiver_jax.training.settings import Training
@@ -37,7 +39,8 @@ class JaxSteps:
         self.task = self.make_task(training.task)
         self.make_state, self.abstract, self.jitted_step = training_step(training, self.task, self.guard)
         self.batch = put_batch(training.source.batch(training.settings.batch_size), training.mesh)
-        self.jitted_forward = jax.jit(lambda variables, batch: self.task.predict(variables, batch, {}))
+        rngs = {name: jax.random.key(0) for name in self.task.rng_streams}
+        self.jitted_forward = jax.jit(lambda variables, batch: self.task.predict(variables, batch, rngs))
 
     def make_task(self, task: Task) -> Task:
         """The task whose model is timed."""
@@ -55,8 +58,10 @@ class JaxSteps:
             "notes": self.task.notes(training.source.spec),
         }
 
-    def _adapted_shape(self) -> list[int]:
-        """Length and channels of what the adapter gives to the encoder."""
+    def _adapted_shape(self) -> list[int] | None:
+        """Length and channels of what the adapter gives to the encoder, where the model has one."""
+        if not hasattr(self.training.task.model, "adapter"):
+            return None
         adapter, arguments = self.training.task.model.adapter, self.training.task.inputs(self.batch)
         key = jax.random.key(0)
         shape = jax.eval_shape(lambda x: adapter.init_with_output(key, x)[0], arguments["inputs"]).shape
@@ -96,6 +101,21 @@ class UnguardedSteps(JaxSteps):
     @staticmethod
     def guard(state: TrainState, updated: TrainState, stats: dict, rate: jax.Array, good: jax.Array):
         return updated.replace(step=state.step + 1), Report(stats, rate, state.bad_steps)
+
+
+class FullGradientSteps(JaxSteps):
+    """The same model, differentiated through all iterations of slot attention."""
+
+    def make_task(self, task: Task) -> Task:
+        return with_full_gradient(task)
+
+
+def with_full_gradient(task: Task) -> Task:
+    """The task with `gradient="full"`; ConfigError where its model has no slot attention."""
+    if not hasattr(task.model, "slot_attention"):
+        raise ConfigError("--peer=full_gradient is for models with slot attention alone. Leave it out.")
+    slot_attention = task.model.slot_attention.clone(gradient="full")
+    return dataclasses.replace(task, model=task.model.clone(slot_attention=slot_attention))
 
 
 def training_step(

@@ -5,7 +5,8 @@ Compile time (cold), a step and a forward pass (medians of interleaved rounds, e
 FLOP/s as a share of the GEMM peak measured in the same rounds, peak memory. The config's data is not needed. Peers:
 plain (the same model as one would write it first in Flax linen), hf (Hugging Face transformers' PyTorch layers, eager;
 wants the extra `bench`), hf_compile (the same by torch.compile), unguarded (ours without the guard against non-finite
-values), keras (configs/cifar100.py: Keras' own example on its JAX backend; extra `bench`).
+values), full_gradient (slot attention differentiated through all iterations, for configs whose `gradient` is another),
+keras (configs/cifar100.py: Keras' own example on its JAX backend; extra `bench`).
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from benchmarks import measure
 from perceiver_jax import command_line
 from perceiver_jax.errors import ConfigError
 
-PEER = flags.DEFINE_list("peer", [], "implementations to compare with: plain, hf, hf_compile, unguarded, keras")
+PEER = flags.DEFINE_list("peer", [], "implementations to compare with, see above")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "instead of config.batch_size", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 7, "how often everything is measured", lower_bound=1)
 SECONDS = flags.DEFINE_float("seconds", 1.0, "of a burst of steps; one step is made at least", lower_bound=0.0)
@@ -31,6 +32,7 @@ PEERS = {
     "hf": "benchmarks.hf_perceiver:HfSteps",
     "hf_compile": "benchmarks.hf_perceiver:CompiledHfSteps",
     "unguarded": "benchmarks.jax_steps:UnguardedSteps",
+    "full_gradient": "benchmarks.jax_steps:FullGradientSteps",
     "keras": "benchmarks.keras_perceiver:KerasSteps",
 }
 NEEDS = {"hf": ("torch", "transformers"), "hf_compile": ("torch", "transformers"), "keras": ("keras",)}

@@ -14,11 +14,17 @@ of images with or without masks, or a .npz: --config.data.path=DIR_OR_NPZ (`perc
 `scene_arrays.py` say how files and arrays are named).
 """
 
+import pathlib
+import runpy
+
 from perceiver_jax.config import ConfigDict, default, section, vary
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    """7 slots x 64, 3 iterations, Adam 4e-4; the variants are the functions below."""
+    """7 slots x 64, 3 iterations, Adam 4e-4; the variants are the functions below, or, after it, set prediction's."""
+    if variants.split(",")[0] == "set_prediction":
+        sets = runpy.run_path(str(pathlib.Path(__file__).with_name("set_prediction.py")))
+        return sets["get_config"](variants.partition(",")[2])
     config = default()
     config.num_epochs = 100.0
     config.log_every_steps = 100

@@ -194,7 +194,7 @@ class Run:
     @functools.cached_property
     def _evaluation_step(self) -> Callable:
         """Compiled once for all evaluations of the run."""
-        return jax.jit(make_evaluation_step(self.task, seed=EVALUATION_SEED))
+        return jax.jit(make_evaluation_step(self.task, seed=EVALUATION_SEED), out_shardings=replicated(self.mesh))
 
 
 def load(workdir: str | Path, checkpoint: str = "best", *, data_path: str = "") -> Run:

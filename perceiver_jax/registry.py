@@ -28,6 +28,7 @@ from perceiver_jax.data.spec import Spec
 from perceiver_jax.data.text import Text
 from perceiver_jax.data.timeseries import TimeSeries
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.metrics.average_precision import Columns
 from perceiver_jax.models.adapters import PointAdapter, SequenceAdapter, TokenAdapter
 from perceiver_jax.models.broadcast_decoders import ConvolutionDecoder, PixelDecoder
 from perceiver_jax.models.decoders import PerceiverIO, QueryDecoder
@@ -35,10 +36,12 @@ from perceiver_jax.models.image_adapters import ConvolutionAdapter, ImageAdapter
 from perceiver_jax.models.keras_perceiver import KerasPerceiver
 from perceiver_jax.models.perceiver import Perceiver, PerceiverEncoder
 from perceiver_jax.models.positions import FourierPositions, LearnedPositions
+from perceiver_jax.models.set_predictor import SetPredictor
 from perceiver_jax.models.slot_attention import SlotAttention
 from perceiver_jax.models.slot_autoencoder import ConvolutionEncoder, PatchEncoder, SlotAutoencoder
 from perceiver_jax.tasks.classification import Classification
 from perceiver_jax.tasks.object_discovery import ObjectDiscovery
+from perceiver_jax.tasks.set_prediction import SetPrediction
 from perceiver_jax.training.optim import make_optimizer
 from perceiver_jax.training.schedules import make_schedule
 from perceiver_jax.value_types import problem
@@ -121,6 +124,22 @@ def _slot_autoencoder(*, spec: Spec, encoder: Any, decoder: Any, feature_dim: in
     )
 
 
+def _set_predictor(*, spec: Spec, encoder: Any, feature_dim: int, head_dim: int, dtype: Any, **slots) -> SetPredictor:
+    """One dtype for encoder and slot attention."""
+    if "properties" not in spec.arrays:
+        raise ConfigError(
+            "set prediction needs data with properties: expected clevr_with_masks, or shapes or sprites with "
+            "config.data.num_colours and num_sizes; got none."
+        )
+    return SetPredictor(
+        encoder=build("encoder", encoder, dtype=_dtype(dtype)),
+        slot_attention=SlotAttention(dtype=_dtype(dtype), parent=None, **slots),
+        num_columns=spec.arrays["properties"].shape[-1],
+        feature_dim=feature_dim,
+        head_dim=head_dim,
+    )
+
+
 def _dtype(name: Any) -> jnp.dtype:
     if name not in DTYPES:
         raise ConfigError(f"config.model.dtype={name!r} is unknown: expected {', '.join(DTYPES)}.")
@@ -151,6 +170,13 @@ def _object_discovery(*, spec: Spec, **fields) -> ObjectDiscovery:
     """`attributes` has a row for each object there may be."""
     attributes = spec.arrays.get("attributes")
     return ObjectDiscovery(max_objects=attributes.shape[0] if attributes else 0, **fields)
+
+
+def _set_prediction(*, spec: Spec, **fields) -> SetPrediction:
+    """What the columns say stands in the spec."""
+    scales = tuple(each.scale for each in spec.properties if not each.num_classes)
+    classes = tuple(each.num_classes for each in spec.properties if each.num_classes)
+    return SetPrediction(columns=Columns(scales, classes), **fields)
 
 
 def _optimizer(*, learning_rate: float, **fields):
@@ -208,12 +234,14 @@ PARTS: dict[str, dict[str, Part]] = {
         ),
         "keras_perceiver": Part(_keras_perceiver, (KerasPerceiver,), ("num_classes",)),
         "slot_autoencoder": Part(_slot_autoencoder, (SlotAutoencoder, SlotAttention), ("slot_attention",)),
+        "set_predictor": Part(_set_predictor, (SetPredictor, SlotAttention), ("slot_attention", "num_columns")),
     },
     "task": {
         "classification": Part(
             _classification, (Classification,), ("model", "input_name", "num_classes", "class_names")
         ),
         "object_discovery": Part(_object_discovery, (ObjectDiscovery,), ("model", "max_objects")),
+        "set_prediction": Part(_set_prediction, (SetPrediction,), ("model", "columns")),
     },
     "optimizer": {name: Part(_optimizer, (_rate, make_optimizer)) for name in ("lamb", "adamw", "adam")},
     "schedule": {

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.metrics.statistics import Mean
 from perceiver_jax.tasks.base import Task, zeros_batch
 from perceiver_jax.training.sharding import batch_shards
 
@@ -102,14 +102,14 @@ def unknown_metrics(config: Section, task: Task, spec: Spec) -> list[str]:
 
 
 def metric_names(task: Task, spec: Spec) -> list[str]:
-    """Names of the means that an evaluation gives, found without computing it."""
+    """Names of the numbers that an evaluation gives, found without computing it."""
 
     def statistics(rng):
         batch = zeros_batch(spec)
         return task.evaluate(task.init(rng, spec), batch, {name: rng for name in task.rng_streams})
 
     stats = jax.eval_shape(statistics, jax.random.key(0))
-    return [name for name, value in stats.items() if isinstance(value, Mean)]
+    return list(task.summarize(jax.tree.map(lambda leaf: np.zeros(leaf.shape), stats)))
 
 
 def unsplittable(config: Section, mesh: Mesh) -> list[str]:

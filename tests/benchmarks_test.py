@@ -14,12 +14,19 @@ import pytest
 
 from benchmarks import measure, step_time
 from benchmarks.inputs import RandomArrays, on_available_data
+from benchmarks.jax_steps import with_full_gradient
 from benchmarks.plain_perceiver import plain_model
 from perceiver_jax import experiment
 from perceiver_jax.config import section, to_dict
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.metrics.average_precision import Columns
+from perceiver_jax.models.set_predictor import SetPredictor
+from perceiver_jax.models.slot_attention import SlotAttention
+from perceiver_jax.models.slot_autoencoder import PatchEncoder
 from perceiver_jax.registry import build
+from perceiver_jax.tasks.classification import Classification
+from perceiver_jax.tasks.set_prediction import SetPrediction
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--config=configs/solids.py:tiny", "--batch_size=4", "--rounds=2", "--seconds=0.02")
@@ -196,6 +203,16 @@ def test_wrong_peers_are_named():
         step_time.check_peer("plain", ours | {"parameters": 1003}, ours)
     with pytest.raises(ConfigError, match="--peer=hf runs on gpu, ours on cpu"):
         step_time.check_peer("hf", ours | {"device": {"platform": "gpu"}}, ours)
+
+
+def test_the_full_gradient_peer_is_ours_in_all_else():
+    def task(gradient):
+        slots = SlotAttention(2, gradient=gradient)
+        return SetPrediction(model=SetPredictor(PatchEncoder(), slots, 5), columns=Columns((), (4,)))
+
+    assert with_full_gradient(task("implicit")) == task("full") != task("implicit")
+    with pytest.raises(ConfigError, match="--peer=full_gradient is for models with slot attention alone"):
+        with_full_gradient(Classification(model=model_of(), input_name="points", num_classes=3))
 
 
 def test_every_round_begins_with_another():

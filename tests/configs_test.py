@@ -36,6 +36,7 @@ VARIANTS = {
         *("", "shapes", "multi_dsprites", "cpu", "tiny"),
         *("clevr6", "clevr6_seed", "tetrominoes", "own"),
     ],
+    "set_prediction": ["", "cpu", "tiny"],
 }
 
 
@@ -199,3 +200,10 @@ def test_short_and_documented(name, variant):
 def test_combined_variants_apply_in_order():
     config = load("modelnet40", "paper,tiny")
     assert config.data.name == "solids" and config.model.cross_attend_width == "inputs"
+
+
+def test_set_prediction_is_found_beside_the_other_use_of_slots():
+    for variants in ("", "cpu", "tiny"):
+        assert load("slot_attention", f"set_prediction,{variants}") == load("set_prediction", variants)
+    with pytest.raises(ConfigError, match="variant 'large' is unknown"):
+        load("slot_attention", "set_prediction,large")

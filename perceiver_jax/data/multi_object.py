@@ -15,6 +15,7 @@ import numpy as np
 
 from perceiver_jax.data import stored_scenes
 from perceiver_jax.data.prepared import fingerprint, prepare, roots
+from perceiver_jax.data.properties import Property, encoded
 from perceiver_jax.data.scene_masks import Scene, fitted, measured, numbered
 from perceiver_jax.data.scenes import ATTRIBUTES
 from perceiver_jax.data.tfrecord import parse_example, records
@@ -24,6 +25,7 @@ from perceiver_jax.invocation import own_command
 LOG = logging.getLogger(__name__)
 BUCKET = "https://storage.googleapis.com/multi-object-datasets"
 TOLD_EVERY = 5_000  # records
+LARGEST = 1e3  # coordinate of an object: those of CLEVR are within 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Published:
         crop: rows and columns that are used; empty for all.
         num_train: the first records, as Locatello et al. 2020 split the sets.
         angle: the feature that holds angles in radians.
+        properties: features that are the targets of set prediction; coordinates are from -scale / 2 to scale / 2,
+            classes from 1 on.
     """
 
     file: str
@@ -49,8 +53,13 @@ class Published:
     crop: tuple[int, ...] = ()
     num_train: int = 60_000
     angle: str = ""
+    properties: tuple[Property, ...] = ()
 
 
+CLEVR = (
+    *(Property(axis, scale=6.0) for axis in "xyz"),
+    *(Property(*each) for each in (("size", 2), ("material", 2), ("shape", 3), ("color", 8))),
+)
 SPRITES = {"entities_last": True, "angle": "orientation"}
 ROOM = {"image": (64, 64, 3), "background": 4}  # sky, floor, two walls
 PUBLISHED = {
@@ -60,6 +69,7 @@ PUBLISHED = {
         11,
         crop=(29, 221, 64, 256),
         num_train=70_000,
+        properties=CLEVR,
     ),
     "multi_dsprites_binarized": Published(
         "multi_dsprites/multi_dsprites_binarized.tfrecords", (64, 64, 1), 4, **SPRITES
@@ -87,6 +97,8 @@ class MultiObject(stored_scenes.StoredScenes):
         max_objects: scenes with more are left out, by the file's `visibility` (6: CLEVR6); None for all.
         num_train: how many records of the file, from the first on, training scenes are taken from; None as published
             (70,000 of CLEVR, else 60,000).
+        full_frame: the whole picture, pressed into a square of `image_size` (as published for set prediction), and not
+            the part that is used for object discovery.
         num_test: the next scenes, 320 as published.
         num_validation: the next ones behind these.
 
@@ -96,6 +108,7 @@ class MultiObject(stored_scenes.StoredScenes):
 
     dataset: str = "clevr_with_masks"
     max_objects: int | None = None
+    full_frame: bool = False
     num_train: int | None = None
     num_validation: int = 320
     num_test: int = 320
@@ -152,14 +165,22 @@ class MultiObject(stored_scenes.StoredScenes):
         most = min(self.max_objects or len(masks), len(masks))
         if seen.sum() > most:
             return None
-        objects = fitted(numbered(masks[seen]) if seen.any() else masks[0] * 0, published.crop, self.image_size, False)
-        image = fitted(image, published.crop, self.image_size, True)
+        crop = (0, height, 0, width) if self.full_frame else published.crop
+        objects = fitted(numbered(masks[seen]) if seen.any() else masks[0] * 0, crop, self.image_size, False)
+        image = fitted(image, crop, self.image_size, True)
         attributes = measured(image, objects, most)
         for column, feature, first in (("shape", "shape", 1.0), ("angle", published.angle, 0.0)):
             if feature in features:
                 codes = _tensor(features, feature, (published.entities,), where)[published.background :][seen]
                 attributes[: len(codes), ATTRIBUTES.index(column)] = (codes - first) * attributes[: len(codes), 0]
-        return Scene(image, objects, attributes)
+        if not published.properties:
+            return Scene(image, objects, attributes)
+        entities = np.flatnonzero(seen) + published.background
+        values = [_values(features, each, published.entities, entities, most, where) for each in published.properties]
+        return Scene(image, objects, attributes, encoded(published.properties, values, attributes[:, 0]))
+
+    def _properties(self) -> tuple[Property, ...]:
+        return PUBLISHED[self.dataset].properties
 
     def _prepared(self) -> pathlib.Path:
         path = pathlib.Path(self.path).expanduser()
@@ -187,6 +208,22 @@ class MultiObject(stored_scenes.StoredScenes):
         raise ConfigError(
             f"{path}: expected one .tfrecords file, got {problem}. Fetch {address} into {path} and run: {again}"
         )
+
+
+def _values(
+    features: dict[str, np.ndarray], of: Property, count: int, entities: np.ndarray, most: int, where: str
+) -> np.ndarray:
+    """A property of these entities, as `properties.encoded` takes it, filled up to `most`.
+
+    Raises:
+        ConfigError: a class that there is not, a coordinate that cannot be.
+    """
+    values = _tensor(features, of.name, (count,), where)[entities].astype(np.float32)
+    low, high = (1, of.num_classes) if of.num_classes else (-LARGEST, LARGEST)
+    if not ((values >= low) & (values <= high)).all():
+        raise ConfigError(f"{where}: {of.name}: expected {low:g} to {high:g}, got {', '.join(map(str, values))}.")
+    values = values - 1 if of.num_classes else values / of.scale + 0.5
+    return np.pad(values, (0, most - len(values)))
 
 
 def _tensor(features: dict[str, np.ndarray], name: str, shape: tuple[int, ...], where: str) -> np.ndarray:

@@ -14,11 +14,12 @@ MEASURED = ("present", "x", "y", "size", "red", "green", "blue", "visible")
 
 
 class Scene(NamedTuple):
-    """One example, as `scenes` has them; `objects` and `attributes` are None where nobody knows the objects."""
+    """One example, as `scenes` has them; what nobody knows is None."""
 
     image: np.ndarray
     objects: np.ndarray | None
     attributes: np.ndarray | None
+    properties: np.ndarray | None = None
 
 
 def numbered(masks: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
@@ -79,7 +80,7 @@ def measured(image: np.ndarray, objects: np.ndarray, max_objects: int) -> np.nda
         rows, places = np.nonzero(objects == number)
         if not len(rows):
             continue
-        y, x = (rows + 0.5) / len(objects), (places + 0.5) / len(objects)
+        y, x = (rows + 0.5) / objects.shape[0], (places + 0.5) / objects.shape[1]
         colour = image[rows, places].mean(0) / 255
         size = np.hypot(y - y.mean(), x - x.mean()).max()
         attributes[number - 1, columns] = [1, x.mean(), y.mean(), size, *colour, 1]

@@ -14,6 +14,7 @@ import numpy as np
 
 from perceiver_jax.data import randomness
 from perceiver_jax.data.procedural import Procedural, check_counts
+from perceiver_jax.data.properties import Property, encoded, num_columns
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 
@@ -21,6 +22,7 @@ ATTRIBUTES = ("present", "shape", "x", "y", "size", "angle", "red", "green", "bl
 """Columns of the array `attributes`: shape is an index into the source's `shapes`, x, y and size are shares of the
 image (size: of the circle around the object, its radius), angle in radians, colours from 0 to 1, visible the share of
 the object's pixels that nothing hides."""
+SPAN = 6.0  # an image is as wide as the floor of CLEVR's scenes, so that distances between objects compare
 
 
 def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -50,6 +52,8 @@ class Scenes(Procedural):
         min_objects, max_objects: how many an image has, each number as often.
         num_train, num_validation, num_test, set_seed: as in Procedural.
         min_radius, max_radius: of the circle around an object, as shares of the image.
+        num_colours, num_sizes: so many hues and radii, evenly spaced, instead of any; with both, examples also have
+            `properties` (place, size, shape, colour) of what is not hidden, the targets of set prediction.
         seed: not used; a scene is never augmented.
 
     Raises:
@@ -64,6 +68,8 @@ class Scenes(Procedural):
     num_test: int = 1_000
     min_radius: float = 0.1
     max_radius: float = 0.18
+    num_colours: int = 0
+    num_sizes: int = 0
     seed: int = 0
 
     shapes = ("circle", "square", "triangle")
@@ -73,7 +79,7 @@ class Scenes(Procedural):
         check_counts(self)
         problems = [
             f"{name}={getattr(self, name)}: expected at least {least}."
-            for name, least in {"size": 8, "min_objects": 0}.items()
+            for name, least in {"size": 8, "min_objects": 0, "num_colours": 0, "num_sizes": 0}.items()
             if getattr(self, name) < least
         ]
         if not max(self.min_objects, 1) <= self.max_objects <= 254:
@@ -95,7 +101,16 @@ class Scenes(Procedural):
             "objects": ArraySpec((self.size, self.size), "uint8"),
             "attributes": ArraySpec((self.max_objects, len(ATTRIBUTES)), "float32"),
         }
-        return Spec(arrays)
+        if self._properties:
+            arrays["properties"] = ArraySpec((self.max_objects, num_columns(self._properties)), "float32")
+        return Spec(arrays, properties=self._properties)
+
+    @property
+    def _properties(self) -> tuple[Property, ...]:
+        if not (self.num_colours and self.num_sizes):
+            return ()
+        classes = {"size": self.num_sizes, "shape": len(self.shapes), "colour": self.num_colours}
+        return *(Property(axis, scale=SPAN) for axis in "xy"), *(Property(*each) for each in classes.items())
 
     def labels(self, split: str) -> np.ndarray:
         """How many objects each image has."""
@@ -112,7 +127,13 @@ class Scenes(Procedural):
         pixels = [self._draw(image, objects, attributes[:, i], i + 1) for i in range(self.max_objects)]
         counts = np.stack([np.bincount(row.ravel(), minlength=self.max_objects + 1)[1:] for row in objects])
         attributes[..., -1] = counts / np.maximum(np.stack(pixels, 1), 1)
-        return {"image": image, "objects": objects, "attributes": attributes}
+        batch = {"image": image, "objects": objects, "attributes": attributes}
+        if self._properties:
+            shape, x, y = np.moveaxis(attributes[..., 1:4], -1, 0)
+            size = _few(self._numbers(key)[..., 3], self.num_sizes)
+            colour = _few(randomness.uniform(key("colour"), (self.max_objects, 3))[..., 0], self.num_colours)
+            batch["properties"] = encoded(self._properties, (x, y, size, shape, colour), attributes[..., -1] > 0)
+        return batch
 
     def _key(self, split: str, ids: np.ndarray, stream: str) -> np.ndarray:
         return randomness.keys(self.set_seed, f"{type(self).__name__} {split} {stream}", ids)
@@ -121,11 +142,18 @@ class Scenes(Procedural):
         span = self.max_objects - self.min_objects + 1
         return (self.min_objects + np.floor(randomness.uniform(key, ()) * span)).astype(np.int32)
 
+    def _numbers(self, key: Callable[[str], np.ndarray]) -> np.ndarray:
+        """(batch, max_objects, 5) from 0 to 1: what decides shape, x, y, size and angle."""
+        return randomness.uniform(key("attributes"), (self.max_objects, 5))
+
     def _attributes(self, key: Callable[[str], np.ndarray]) -> np.ndarray:
         """(batch, max_objects, attributes); rows beyond an image's objects are zero."""
-        numbers = randomness.uniform(key("attributes"), (self.max_objects, 5))
+        numbers = self._numbers(key)
         present = np.arange(self.max_objects) < self._counts(key("count"))[:, None]
-        radius = self.min_radius + (self.max_radius - self.min_radius) * numbers[..., 3]
+        share = (
+            _few(numbers[..., 3], self.num_sizes) / max(self.num_sizes - 1, 1) if self.num_sizes else numbers[..., 3]
+        )
+        radius = self.min_radius + (self.max_radius - self.min_radius) * share
         place = radius[..., None] + (1 - 2 * radius[..., None]) * numbers[..., 1:3]  # the whole object in the image
         angle = 2 * np.pi * numbers[..., 4] * self.turned
         shape = np.floor(numbers[..., 0] * len(self.shapes))
@@ -138,6 +166,7 @@ class Scenes(Procedural):
     def _colours(self, key: np.ndarray) -> np.ndarray:
         """(batch, max_objects, 3) in [0, 1]: bright, saturated."""
         hue, saturation, value = np.moveaxis(randomness.uniform(key, (self.max_objects, 3)), -1, 0)
+        hue = _few(hue, self.num_colours) / self.num_colours if self.num_colours else hue
         return from_hsv(hue, 0.6 + 0.4 * saturation, 0.6 + 0.4 * value)
 
     def _background(self, key: Callable[[str], np.ndarray]) -> np.ndarray:
@@ -171,6 +200,11 @@ class Scenes(Procedural):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shapes(Scenes):
     """Discs, squares and triangles in bright colours on black."""
+
+
+def _few(numbers: np.ndarray, count: int) -> np.ndarray:
+    """Numbers from 0 to 1 to classes 0 .. count - 1."""
+    return np.floor(numbers * count)
 
 
 BACKGROUNDS = ("gray", "colour", "black")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from perceiver_jax.data.properties import Property, num_columns
 from perceiver_jax.errors import ConfigError
 
 
@@ -26,7 +27,7 @@ class Spec:
     """Arrays of an example by name, and the facts of the set that a model or a report needs.
 
     `mean` and `std` are per channel, in the units of the raw input; `max_length` is the longest sequence of
-    the set.
+    the set. `properties` say what the columns of the array of that name are.
     """
 
     arrays: dict[str, ArraySpec]
@@ -34,6 +35,7 @@ class Spec:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     max_length: int | None = None
+    properties: tuple[Property, ...] = ()
 
     def varying(self) -> tuple[str, ...]:
         """Names of the arrays whose first axis is the length, where lengths vary."""
@@ -66,6 +68,7 @@ class Spec:
                 name: ArraySpec(tuple(array["shape"]), array["dtype"]) for name, array in fields["arrays"].items()
             }
             rest = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+            rest["properties"] = tuple(Property(**row) for row in fields.get("properties", ()))
             spec = cls(**{**rest, "arrays": arrays})
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ConfigError(f"the spec of the data is damaged ({' '.join(str(error).split())}).") from None
@@ -83,5 +86,17 @@ def _problems(spec: Spec) -> list[str]:
         "types": all(np.dtype(array.dtype).kind in "biuf" for array in spec.arrays.values()),
         "class_names": isinstance(spec.class_names, tuple) and all(isinstance(n, str) for n in spec.class_names),
         "mean and std": all(isinstance(number, int | float) for number in numbers),
+        "properties": all(_possible(row) for row in spec.properties) and _wide_enough(spec),
     }
     return [f"{name} are not what was written." for name, good in rules.items() if not good]
+
+
+def _possible(row: Property) -> bool:
+    numbers = isinstance(row.num_classes, int) and isinstance(row.scale, int | float)
+    return isinstance(row.name, str) and numbers and 0 <= row.num_classes < 2**31 and row.scale > 0
+
+
+def _wide_enough(spec: Spec) -> bool:
+    """Whether the array has the columns of the properties, and the last one."""
+    array = spec.arrays.get("properties")
+    return not spec.properties or (array is not None and array.shape[1:] == (num_columns(spec.properties),))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from perceiver_jax.data.properties import Property, num_columns
 from perceiver_jax.data.read_once import ReadOnce
 from perceiver_jax.data.scene_masks import Scene
 from perceiver_jax.data.scenes import ATTRIBUTES
@@ -17,7 +18,8 @@ from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 
 SPLITS = ("train", "validation", "test")
-TYPES = {"image": "uint8", "objects": "uint8", "attributes": "float32"}
+TYPES = {"image": "uint8", "objects": "uint8", "attributes": "float32", "properties": "float32"}
+KNOWN = ({"image"}, {"image", "objects", "attributes"}, {"image", "objects", "attributes", "properties"})
 
 
 def write(folder: pathlib.Path, scenes: Iterable[tuple[str, Scene]]) -> None:
@@ -74,12 +76,14 @@ def read(folder: pathlib.Path) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _whole(arrays: dict[str, np.ndarray]) -> bool:
-    """Whether the arrays of a split are an image a row, or all three."""
-    if tuple(sorted(arrays)) not in (("image",), ("attributes", "image", "objects")):
+    """Whether the arrays of a split belong together."""
+    if set(arrays) not in KNOWN:
         return False
     image = arrays["image"]
     wanted = {"image": (len(image), *image.shape[1:3], 3), "objects": image.shape[:3]}
-    wanted["attributes"] = (len(image), *np.shape(arrays.get("attributes"))[1:2], len(ATTRIBUTES))
+    rows = len(image), *np.shape(arrays.get("attributes"))[1:2]
+    wanted |= {name: (*rows, *np.shape(arrays.get(name))[2:][:1]) for name in ("attributes", "properties")}
+    wanted["attributes"] = (*rows, len(ATTRIBUTES))
     return all(
         array.dtype.name == TYPES[name] and array.shape == wanted[name] and array.size for name, array in arrays.items()
     )
@@ -93,8 +97,8 @@ def _damaged(folder: pathlib.Path, reason: str) -> ConfigError:
 class StoredScenes(ReadOnce):
     """What sources of prepared scenes share; a subclass says where they lie in `_prepared`.
 
-    The arrays are those of `scenes`; without masks there is only `image`. Columns of `attributes` that a set does not
-    give are measured in the masks, or 0 (`scene_masks.measured`).
+    The arrays are those of `scenes`; without masks there is only `image`, and `properties` where the subclass knows
+    them. Columns of `attributes` that a set does not give are measured in the masks, or 0 (`scene_masks.measured`).
 
     Attributes:
         path: of the files.
@@ -116,7 +120,16 @@ class StoredScenes(ReadOnce):
     @property
     def spec(self) -> Spec:
         arrays = self._read()["train"]
-        return Spec({name: ArraySpec(arrays[name].shape[1:], TYPES[name]) for name in TYPES if name in arrays})
+        spec = Spec({name: ArraySpec(arrays[name].shape[1:], TYPES[name]) for name in TYPES if name in arrays})
+        if "properties" not in spec.arrays:
+            return spec
+        if spec.arrays["properties"].shape[1] != num_columns(self._properties()):
+            raise _damaged(self._prepared(), "its properties are those of another set")
+        return dataclasses.replace(spec, properties=self._properties())
+
+    def _properties(self) -> tuple[Property, ...]:
+        """What the columns of `properties` are, where the set has any."""
+        return ()
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -137,7 +150,8 @@ class StoredScenes(ReadOnce):
         batch = {name: np.asarray(arrays[name][ids]) for name in TYPES if name in arrays}
         if "objects" in batch:
             most = arrays["attributes"].shape[1]
-            if batch["objects"].max(initial=0) > most or not np.isfinite(batch["attributes"]).all():
+            numbers = [batch[name] for name in ("attributes", "properties") if name in batch]
+            if batch["objects"].max(initial=0) > most or not all(np.isfinite(array).all() for array in numbers):
                 raise _damaged(self._prepared(), f"{split} holds what no scene of up to {most} objects has")
         return batch
 

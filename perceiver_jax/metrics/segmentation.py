@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int
+
+from perceiver_jax.metrics.assignment import matched_costs
 
 
 def shared_pixels(
@@ -66,12 +67,7 @@ def mean_matched_overlap(
     overlap: Float[Array, "batch num_true num_predicted"], present: Bool[Array, "batch num_true"]
 ) -> Float[Array, "batch"]:
     """mIoU: overlaps of present objects with segments matched one to one, the best such matching; 0 without one."""
-
-    def matched(overlap: Array) -> Array:
-        rows, columns = optax.assignment.hungarian_algorithm(-overlap)
-        return jnp.zeros(overlap.shape[0]).at[rows].set(overlap[rows, columns])
-
-    return _mean(jax.vmap(matched)(overlap * present[:, :, None]), present)
+    return _mean(-matched_costs(-overlap * present[:, :, None]), present)
 
 
 def grouping_consistency(

@@ -30,6 +30,22 @@ class Mean(NamedTuple):
         return float(self.total) / float(self.weight) if float(self.weight) else float("nan")
 
 
+class Rows(NamedTuple):
+    """What scores that no sum gives (a ranking of all examples) need of every one; adding puts rows behind rows.
+
+    Attributes:
+        values: a row for each example.
+        weight: 0 is padding.
+    """
+
+    values: Array | np.ndarray
+    weight: Array | np.ndarray
+
+    def real(self) -> np.ndarray:
+        """The rows that are no padding."""
+        return np.asarray(self.values)[np.asarray(self.weight) > 0]
+
+
 def confusion_matrix(
     labels: Int[Array, "batch"],
     predictions: Int[Array, "batch"],
@@ -44,7 +60,11 @@ def confusion_matrix(
 def add(left, right):
     """The sum of two trees of statistics on the host, in float64; `None` is the empty sum."""
     right = jax.tree.map(lambda x: np.asarray(x, np.float64), right)
-    return right if left is None else jax.tree.map(np.add, left, right)
+    return right if left is None else jax.tree.map(_sum, left, right, is_leaf=lambda x: isinstance(x, Rows))
+
+
+def _sum(left, right):
+    return Rows(*map(np.concatenate, zip(left, right, strict=True))) if isinstance(left, Rows) else np.add(left, right)
 
 
 def per_class_scores(confusion: np.ndarray, class_names: tuple[str, ...]) -> dict[str, dict[str, float]]:

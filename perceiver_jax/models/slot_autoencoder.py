@@ -126,14 +126,29 @@ class SlotAutoencoder(nn.Module):
                 f"{self.decoder.image_size} x {self.decoder.image_size}. Set config.model.decoder.image_size or the "
                 "size of the data."
             )
-        grid = SoftPositions(name="positions")(self.encoder(centered(inputs)))
-        batch, rows, columns, channels = grid.shape
-        features = nn.LayerNorm(NORM_EPSILON, name="norm")(grid.reshape(batch, rows * columns, channels))
-        features = nn.relu(nn.Dense(self.feature_dim, kernel_init=GLOROT, name="mlp_hidden")(features))
-        features = nn.Dense(self.feature_dim, kernel_init=GLOROT, name="mlp_out")(features)
-        grouped = self.slot_attention(features, num_slots=num_slots, num_iterations=num_iterations, noise=noise)
-        maps = grouped.attention.reshape(*grouped.attention.shape[:3], rows, columns)
-        return Decomposed(*self.decoder(grouped.slots), grouped.slots, maps)
+        features = placed_features(self.encoder(centered(inputs)), self.feature_dim)
+        slots, maps = grouped(
+            self.slot_attention, features, num_slots=num_slots, num_iterations=num_iterations, noise=noise
+        )
+        return Decomposed(*self.decoder(slots), slots, maps)
+
+
+def placed_features(
+    grid: Float[Array, "batch rows columns channels"], feature_dim: int
+) -> Float[Array, "batch rows columns feature_dim"]:
+    """What slot attention gets: each place with its position, normed, through an MLP; within a compact method."""
+    features = nn.LayerNorm(NORM_EPSILON, name="norm")(SoftPositions(name="positions")(grid))
+    features = nn.relu(nn.Dense(feature_dim, kernel_init=GLOROT, name="mlp_hidden")(features))
+    return nn.Dense(feature_dim, kernel_init=GLOROT, name="mlp_out")(features)
+
+
+def grouped(
+    slot_attention: SlotAttention, features: Float[Array, "batch rows columns channels"], **options: Any
+) -> tuple[Slots, Float[Array, "batch num_iterations num_slots rows columns"]]:
+    """The slots of a grid and their shares of its places."""
+    batch, rows, columns, channels = features.shape
+    slots, maps = slot_attention(features.reshape(batch, rows * columns, channels), **options)
+    return slots, maps.reshape(*maps.shape[:3], rows, columns)
 
 
 def centered(images: Shaped[Array, "*batch colors"]) -> Float[Array, "*batch colors"]:

@@ -28,7 +28,7 @@ from perceiver_jax.training.meter import Meter, NonFiniteError
 from perceiver_jax.training.pictures import Pictures
 from perceiver_jax.training.preemption import Interrupted, Preemption
 from perceiver_jax.training.settings import Training
-from perceiver_jax.training.sharding import put_batch
+from perceiver_jax.training.sharding import put_batch, replicated
 from perceiver_jax.training.state import abstract_state, init_state, state_maker
 from perceiver_jax.training.step import jit_train_step, make_evaluation_step, make_train_step
 from perceiver_jax.training.throughput import throughput
@@ -89,7 +89,8 @@ class _Loop:
         )
         self.abstract_state = abstract_state(self.make_state, self.mesh)
         self.train_step = jit_train_step(step, self.abstract_state, self.mesh)
-        self.evaluation_step = jax.jit(make_evaluation_step(training.task, seed=EVALUATION_SEED))
+        evaluation_step = make_evaluation_step(training.task, seed=EVALUATION_SEED)
+        self.evaluation_step = jax.jit(evaluation_step, out_shardings=replicated(self.mesh))
         self.watchdog = Watchdog(workdir, self.settings.limits)
         self.pictures = Pictures(training.task, training.source, "validation", self.mesh, workdir, seed=EVALUATION_SEED)
         self.capture = Capture(

@@ -210,7 +210,8 @@ def multi_object_features(dataset, seed, num_objects):
     codes = rng.integers(1, 4, entities) * seen
     features |= {"visibility": seen.astype(np.float32), "x": rng.random(entities), "y": rng.random(entities)}
     if dataset == "clevr_with_masks":
-        code = {name: codes.astype(np.uint8) for name in ("size", "material", "shape", "color")}
+        classes = {"size": 2, "material": 2, "shape": 3, "color": 8}
+        code = {name: np.minimum(codes, most).astype(np.uint8) for name, most in classes.items()}
         features |= code | {"z": rng.random(entities), "rotation": 360 * rng.random(entities)}
         return features | {"pixel_coords": rng.random((entities, 3))}
     features |= {"shape": codes.astype(np.float32), "color": rng.random((entities, channels))}

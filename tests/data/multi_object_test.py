@@ -53,7 +53,8 @@ def test_clevr6_is_cropped_resized_and_filtered(tmp_path):
     assert source.labels("train").tolist() == [2, 6, 3]
     assert source.labels("test").tolist() == [1] and source.labels("validation").tolist() == [2]
     shapes = {name: array.shape for name, array in source.spec.arrays.items()}
-    assert shapes == {"image": (128, 128, 3), "objects": (128, 128), "attributes": (6, len(ATTRIBUTES))}
+    columns = {"attributes": (6, len(ATTRIBUTES)), "properties": (6, 19)}
+    assert shapes == {"image": (128, 128, 3), "objects": (128, 128)} | columns
     batch = source.load("train", np.array([0]), None)
     assert set(np.unique(batch["objects"])) == {0, 1, 2}
     masks = scenes[0]["mask"][1:3, 29:221, 64:256, 0] > 0
@@ -62,6 +63,35 @@ def test_clevr6_is_cropped_resized_and_filtered(tmp_path):
         assert inside.sum() == pytest.approx(mask.sum() * (128 / 192) ** 2, rel=0.1)
         row, column = (np.mean(axis) / 128 for axis in np.nonzero(inside))
         assert (row, column) == pytest.approx([np.mean(axis) / 192 for axis in np.nonzero(mask)], abs=0.01)
+
+
+def test_clevrs_properties_are_those_of_set_prediction(tmp_path):
+    """Of whole frames: 3 coordinates, 2 sizes, 2 materials, 3 shapes, 8 colours, and whether it is an object."""
+    options = {"num_train": 1, "num_test": 1, "num_validation": 0, "image_size": 128, "full_frame": True}
+    source, scenes = source_of(tmp_path, "clevr_with_masks", (3, 1), **options)
+    batch = source.load("train", np.array([0]), None)
+    rows, scene = batch["properties"][0], scenes[0]
+    np.testing.assert_array_equal(rows[:, -1], np.arange(10) < 3)
+    assert not rows[3:].any()
+    where = np.stack([scene[axis][1:4] for axis in "xyz"], 1)
+    np.testing.assert_allclose(rows[:3, :3], (where + 3) / 6, rtol=1e-5)
+    for name, start, width in (("size", 3, 2), ("material", 5, 2), ("shape", 7, 3), ("color", 10, 8)):
+        np.testing.assert_array_equal(rows[:3, start : start + width], np.eye(width)[scene[name][1:4] - 1])
+    assert sum(max(each.num_classes, 1) for each in source.spec.properties) == 18
+    assert [each.scale for each in source.spec.properties[:3]] == [6.0] * 3
+    row, column = (np.mean(axis) / 128 for axis in np.nonzero(batch["objects"][0] == 2))
+    mask = np.nonzero(scene["mask"][2, ..., 0])
+    assert (row, column) == pytest.approx([np.mean(mask[0]) / 240, np.mean(mask[1]) / 320], abs=0.01)
+    np.testing.assert_allclose(batch["attributes"][0, 1, 2:4], (column, row), atol=0.01)
+
+
+def test_a_class_that_there_is_not_names_the_record(tmp_path):
+    scene = multi_object_features("clevr_with_masks", 0, 2)
+    scene["color"][2] = 9
+    write_tfrecords(tmp_path / "a.tfrecords", map(example_message, [scene]))
+    source = MultiObject(path=str(tmp_path / "a.tfrecords"), num_train=1, num_validation=0, num_test=0)
+    with pytest.raises(ConfigError, match="record 0: color: expected 1 to 8, got .*9"):
+        source.num_examples("train")
 
 
 def test_the_set_is_read_once_and_mapped(tmp_path, monkeypatch):

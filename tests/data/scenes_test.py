@@ -46,6 +46,28 @@ def test_a_scene_is_what_its_attributes_say(name):
         assert len(np.unique(image[objects == 0], axis=0)) == 1
 
 
+@pytest.mark.parametrize("kind", [Shapes, Sprites])
+def test_few_colours_and_sizes_are_named_in_the_properties(kind):
+    source = kind(num_colours=5, num_sizes=3, size=32, max_objects=8)
+    batch = source.load("train", np.arange(40), None)
+    names = [(each.name, each.num_classes) for each in source.spec.properties]
+    assert names == [("x", 0), ("y", 0), ("size", 3), ("shape", 3), ("colour", 5)]
+    assert batch["properties"].shape[1:] == source.spec.arrays["properties"].shape == (8, 14)
+    rows, truth = batch["properties"].reshape(-1, 14), batch["attributes"].reshape(-1, len(ATTRIBUTES))
+    np.testing.assert_array_equal(rows[:, -1], truth[:, -1] > 0)  # what is hidden is no target
+    assert not rows[rows[:, -1] == 0].any()
+    rows, truth = rows[rows[:, -1] == 1], truth[rows[:, -1] == 1]
+    np.testing.assert_array_equal(rows[:, :2], truth[:, 2:4])
+    np.testing.assert_array_equal(rows[:, 5:8].argmax(1), truth[:, 1])
+    radius = np.linspace(source.min_radius, source.max_radius, 3)
+    np.testing.assert_allclose(radius[rows[:, 2:5].argmax(1)], truth[:, 4], rtol=1e-5)
+    hue = np.array([colorsys.rgb_to_hsv(*row)[0] for row in truth[:, 6:9]])
+    np.testing.assert_allclose((5 * hue - rows[:, 8:13].argmax(1) + 0.5) % 5, 0.5, atol=1e-3)
+    assert (rows[:, 2:13].sum(1) == 3).all() and (np.bincount(rows[:, 8:13].argmax(1)) > 10).all()
+    plain = kind(num_colours=5)
+    assert plain.spec.properties == () and "properties" not in plain.load("train", np.arange(2), None)
+
+
 def test_an_example_follows_from_its_number_and_the_seed():
     source = SOURCES["gray"]
     together, alone = source.load("test", np.arange(8), None), source.load("test", np.array([5]), 3)

@@ -3,7 +3,11 @@
 
 import json
 
+import pytest
+
+from perceiver_jax.data.properties import Property
 from perceiver_jax.data.spec import ArraySpec, Spec
+from perceiver_jax.errors import ConfigError
 
 
 def test_round_trip_through_json():
@@ -29,3 +33,13 @@ def test_lengths_vary_in_the_arrays_that_begin_with_the_longest():
     assert spec.varying() == ("x", "mask") and Spec(arrays).varying() == ()
     assert spec.at_length(5).arrays == arrays | {"x": ArraySpec((5, 3), "float32"), "mask": ArraySpec((5,), "bool")}
     assert spec.at_length(5).max_length == 9
+
+
+def test_properties_survive_json_and_have_their_columns():
+    properties = (Property("x", scale=6.0), Property("shape", 3))
+    spec = Spec({"properties": ArraySpec((4, 5), "float32")}, properties=properties)
+    fields = json.loads(json.dumps(spec.to_dict()))
+    assert Spec.from_dict(fields) == spec
+    for damage in ({"arrays": {}}, {"properties": [{"name": "x"}]}, {"properties": [{"name": "x", "classes": 3}]}):
+        with pytest.raises(ConfigError, match="damaged"):
+            Spec.from_dict(fields | damage)

@@ -33,6 +33,10 @@ def cut(folder):
         (lambda folder: (folder / "test" / "objects.npy").unlink(), "arrays do not fit"),
         (lambda folder: np.save(folder / "test" / "image.npy", np.zeros((1, 4, 5, 3), np.uint8)), "arrays do not fit"),
         (lambda folder: np.save(folder / "train" / "attributes.npy", np.ones((2, 2, 10))), "arrays do not fit"),
+        (
+            lambda folder: [np.save(folder / k / "properties.npy", np.ones((1, 2), "f4")) for k in ("train", "test")],
+            "fit",
+        ),
         (lambda folder: (folder / "train").rename(folder / "other"), "no training split"),
     ],
 )

@@ -53,6 +53,8 @@ SCENE_CHANGES = {
     "max_objects": 3,
     "min_radius": 0.15,
     "max_radius": 0.3,
+    "num_colours": 3,
+    "num_sizes": 3,
     "set_seed": 1,
     **OTHER_SIZES,
 }
@@ -138,7 +140,11 @@ DATA = {  # name: [(values, another value of each field), ...]; paths are below 
                 **{"path": "none", "dataset": "objects_room", "max_objects": 2, "image_size": 8},
                 **{"num_train": 4, "num_validation": 1, "num_test": 1, "prepared_path": "elsewhere"},
             },
-        )
+        ),
+        (
+            {"path": "clevr", "image_size": 24, "num_train": 1, "num_validation": 1, "num_test": 0},
+            {"full_frame": True},
+        ),
     ],
     "own_scenes": [
         (
@@ -202,6 +208,7 @@ def files(tmp_path_factory):
         Image.fromarray(image[..., 0]).save(folder / "folder" / "ab"[i % 2] / f"{i:02}.png")
     (folder / "folder" / "a" / "20.png").write_bytes(b"no image")
     sets.write_multi_object(folder / "tetrominoes" / "a.tfrecords", "tetrominoes", (3, 1, 2, 3, 2, 1, 2))
+    sets.write_multi_object(folder / "clevr" / "a.tfrecords", "clevr_with_masks", (3, 1))
     sets.write_scene_images(folder / "scenes", "planes", 12)
     np.save(folder / "order.npy", np.arange(144)[::-1])
     (folder / "own.py").write_text(OWN)

@@ -21,6 +21,7 @@ from flax import linen as nn
 from perceiver_jax import config as configs
 from perceiver_jax import experiment, registry
 from perceiver_jax.config import section, to_dict
+from perceiver_jax.data.properties import Property
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.training.schedules import OWN
@@ -31,6 +32,7 @@ from tests import readers
 TRAINING = Path(experiment.__file__).parent / "training"
 ARRAYS = {"image": ArraySpec((4, 4, 3), "uint8"), "label": ArraySpec((), "int32")}
 SPEC = Spec(ARRAYS, ("a", "b", "c"))
+SETS = Spec({"image": ARRAYS["image"], "properties": ArraySpec((2, 4), "float32")}, properties=(Property("kind", 3),))
 SLOTS = {
     "encoder": section("encoder", "patches", num_channels=4),
     "decoder": section("decoder", "pixels", patch_size=4, num_channels=4),
@@ -41,6 +43,10 @@ TASKS = {  # name: (model, another value of each field)
     "object_discovery": (
         lambda: build("model", "slot_autoencoder", SLOTS, spec=SPEC),
         {"num_slots": 3, "num_iterations": 1, "num_seeds": 2},
+    ),
+    "set_prediction": (
+        lambda: build("model", "set_predictor", {k: v for k, v in SLOTS.items() if k != "decoder"}, spec=SETS),
+        {"num_slots": 3, "num_iterations": 1},
     ),
 }
 OPTIMIZER = {
@@ -147,14 +153,15 @@ class Linear(nn.Module):
 
 @pytest.mark.parametrize("name", TASKS)
 def test_each_field_of_a_task(name):
-    batch = {name: jnp.zeros((4, *array.shape), array.dtype) for name, array in ARRAYS.items()}
+    spec = SETS if name == "set_prediction" else SPEC
+    batch = {name: jnp.zeros((4, *array.shape), array.dtype) for name, array in spec.arrays.items()}
     batch["weight"] = jnp.ones(4)
     make_model, changes = TASKS[name]
 
     def seen(values):
-        task = build("task", name, values, model=make_model(), spec=SPEC)
+        task = build("task", name, values, model=make_model(), spec=spec)
         rngs = {stream: jax.random.key(1) for stream in task.rng_streams}
-        variables = jax.eval_shape(lambda: task.init(jax.random.key(0), SPEC))
+        variables = jax.eval_shape(lambda: task.init(jax.random.key(0), spec))
 
         def run(variables):
             return task.loss(variables, batch, rngs, train=True), task.evaluate(variables, batch, rngs)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No dead knobs: each field of the slot autoencoder, its encoders and decoders changes what is computed."""
+"""No dead knobs: each field of the models with slots, their encoders and decoders changes what is computed."""
 
 import functools
 
@@ -12,7 +12,7 @@ from perceiver_jax.config import section, to_dict
 from perceiver_jax.data.spec import ArraySpec, Spec
 
 IMAGE = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.uint8)
-SPEC = Spec({"image": ArraySpec((8, 8, 3), "uint8")})
+SPEC = Spec({"image": ArraySpec((8, 8, 3), "uint8"), "properties": ArraySpec((2, 3), "float32")})
 PLAIN = {
     "model": {"num_slots": 2, "slot_dim": 4, "mlp_dim": 4, "feature_dim": 4, "num_iterations": 2},
     "encoder": {"name": "patches", "patch_size": 4, "num_channels": 4},
@@ -54,25 +54,34 @@ def plain(kind):
     return section(kind, values.pop("name"), **values)
 
 
-def computed(model=None, **parts):
+MODELS = {  # name: (kinds of its parts, another value of each field, what is looked at)
+    "slot_autoencoder": (("encoder", "decoder"), MODEL, "image"),
+    "set_predictor": (("encoder",), MODEL | {"head_dim": 8}, "properties"),
+}
+
+
+def computed(model=None, name="slot_autoencoder", **parts):
     """What training differentiates, as text; nothing is run."""
-    parts = {"encoder": plain("encoder"), "decoder": plain("decoder")} | parts
-    config = to_dict(section("model", "slot_autoencoder", **PLAIN["model"] | (model or {}), **parts))
+    kinds, _, output = MODELS[name]
+    parts = {kind: plain(kind) for kind in kinds} | parts
+    config = to_dict(section("model", name, **PLAIN["model"] | (model or {}), **parts))
     built = registry.build("model", config, spec=SPEC)
     rngs = {"params": jax.random.key(0), "slots": jax.random.key(1)}
     variables = jax.eval_shape(built.init, rngs, IMAGE)
 
     def loss(variables, image):
-        return built.apply(variables, image, train=True, rngs={"slots": jax.random.key(1)}).image.sum()
+        return built.apply(variables, image, train=True, rngs={"slots": jax.random.key(1)})._asdict()[output].sum()
 
     return str(variables) + str(jax.make_jaxpr(jax.grad(loss))(variables, IMAGE))
 
 
-def test_each_field_of_the_model():
-    assert set(MODEL) == set(registry.find("model", "slot_autoencoder").parameters()) - {"encoder", "decoder"}
-    unchanged = computed()
-    assert unchanged == computed()
-    assert [field for field, value in MODEL.items() if computed({field: value}) == unchanged] == []
+@pytest.mark.parametrize("name", MODELS)
+def test_each_field_of_a_model(name):
+    kinds, changes, _ = MODELS[name]
+    assert set(changes) == set(registry.find("model", name).parameters()) - set(kinds)
+    unchanged = computed(name=name)
+    assert unchanged == computed(name=name)
+    assert [field for field, value in changes.items() if computed({field: value}, name) == unchanged] == []
 
 
 @pytest.mark.parametrize(("kind", "name"), PARTS)

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn import metrics as sklearn_metrics
 
 from perceiver_jax.metrics import statistics
-from perceiver_jax.metrics.statistics import Mean, confusion_matrix, per_class_scores
+from perceiver_jax.metrics.statistics import Mean, Rows, confusion_matrix, per_class_scores
 
 
 def test_mean_over_uneven_batches_is_the_mean_of_all_rows():
@@ -31,6 +31,13 @@ def test_sums_are_float64():
     total = {"m": Mean(np.float64(2**24), np.float64(2**24))}
     total = statistics.add(total, {"m": Mean(np.float32(1), np.float32(1))})
     assert total["m"].weight == 2**24 + 1
+
+
+def test_rows_are_kept_behind_each_other_without_padding():
+    total = None
+    for values, weight in (([1.0, 2.0], [1.0, 0.0]), ([3.0, 4.0], [1.0, 1.0])):
+        total = statistics.add(total, {"rows": Rows(jnp.asarray(values), jnp.asarray(weight)), "count": jnp.ones(())})
+    assert total["rows"].real().tolist() == [1, 3, 4] and total["count"] == 2
 
 
 def test_confusion_and_per_class_scores_agree_with_scikit_learn():

@@ -96,6 +96,28 @@ def test_gradients_through_the_last_iteration_alone(case):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+def test_the_implicit_gradient_is_that_of_the_last_step_alone(case):
+    """First-order: the step is taken apart from the module, from slots that were computed before and are given."""
+    module, variables, inputs, noise = case
+    before = module.apply(variables, inputs, noise=noise, num_iterations=2).slots
+
+    def last_step(module, inputs, slots):
+        inputs = module.input_norm(inputs)
+        return module.update(slots, module.key(inputs)[:, :, None], module.value(inputs)[:, :, None])[0]
+
+    def through(slots_of):
+        return jax.jit(jax.grad(lambda variables: (slots_of(variables) ** 2).sum()))(variables)["params"]
+
+    implicit = SlotAttention(**SMALL, gradient="implicit")
+    found = through(lambda variables: implicit.apply(variables, inputs, noise=noise).slots)
+    alone = through(lambda variables: module.apply(variables, inputs, before, method=last_step))
+    for name in ("input_norm", "key", "value", "update"):
+        for a, b in zip(jax.tree.leaves(found[name]), jax.tree.leaves(alone[name]), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
+    full = through(lambda variables: module.apply(variables, inputs, noise=noise).slots)
+    assert not np.allclose(full["key"]["kernel"], alone["key"]["kernel"], atol=1e-2)
+
+
 def test_every_wrong_field_is_named(case):
     module = SlotAttention(num_slots=0, num_iterations=0, initializer="random", gradient="half")
     with pytest.raises(ConfigError, match=r"num_slots=0.*num_iterations=0.*initializer='random'.*gradient='half'"):

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Set prediction by Slot Attention (Locatello et al. 2020, section 4.2): what each object of an image is, with labels.
+
+    python -m perceiver_jax.main --config=configs/set_prediction.py
+
+Default: CLEVR with masks, whole frames on 128 pixels, up to 10 objects, batch 512, 150,000 steps, as published
+(google-research/slot_attention); clevr_with_masks/clevr_with_masks_train.tfrecords (10.5 GB) from
+https://storage.googleapis.com/multi-object-datasets/ goes into data/clevr_with_masks. Not measured here.
+`:cpu`: shapes in 6 colours and 2 sizes on 32 pixels, for two cores; `:tiny` checks everything in a minute.
+
+`:cpu`, seed 0, two cores (Zen 4 class) beside other work: after 781 of its 2,500 steps, 65 s of CPU time with
+compilation, validation AP is 12.6 % at any distance (1.4 % for always the four most frequent objects), 0.5 % within 1,
+below 0.1 % nearer; the training loss fell from 0.289 to 0.19. Not measured to the end.
+"""
+
+from perceiver_jax.config import ConfigDict, default, section, vary
+
+
+def get_config(variants: str = "") -> ConfigDict:
+    """10 slots x 64, 3 iterations, Adam 4e-4, halved every 50,000 steps; the variants are the functions below."""
+    config = default()
+    config.batch_size, config.num_steps = 512, 150_000
+    config.log_every_steps = 100
+    config.evaluation.update(metric="ap_inf", mode="max")
+    config.data = section("data", "multi_object", path="data/clevr_with_masks", image_size=128, full_frame=True)
+    config.task = section("task", "set_prediction")
+    config.model = section(
+        "model",
+        "set_predictor",
+        num_slots=10,
+        encoder=section("encoder", "convolutions", num_channels=64, strides=(1, 2, 2, 1)),
+    )
+    config.optimizer = section("optimizer", "adam", learning_rate=4e-4)
+    config.schedule = section("schedule", "exponential", gamma=0.5, decay_steps=50_000, warmup_steps=1_000)
+    return vary(config, variants, {"cpu": cpu, "tiny": tiny})
+
+
+def cpu(config: ConfigDict) -> None:
+    """Up to 4 shapes, an MLP on each patch."""
+    radius = {"min_radius": 0.12, "max_radius": 0.2}
+    config.data = section("data", "shapes", size=32, max_objects=4, num_colours=6, num_sizes=2, **radius)
+    config.model.encoder = section("encoder", "patches", patch_size=4, num_channels=128)
+    config.model.num_slots = 4
+    config.batch_size, config.num_steps = 64, 2_500
+    config.optimizer.update(learning_rate=2e-3, clip_norm=1.0)
+    config.schedule = section("schedule", "cosine", warmup_steps=100)
+
+
+def tiny(config: ConfigDict) -> None:
+    """A few hundred steps of `cpu` at 16 pixels."""
+    cpu(config)
+    config.data.update(size=16, max_objects=2, min_objects=1, num_train=2048, num_validation=64, num_test=64)
+    config.data.update(min_radius=0.15, max_radius=0.25, num_colours=3)
+    config.model.encoder.num_channels = 32
+    config.model.update(num_slots=2, slot_dim=32, mlp_dim=32, feature_dim=32, head_dim=32)
+    config.batch_size, config.num_steps, config.num_epochs = 32, None, 4.0
+    config.log_every_steps = 32
+    config.schedule.warmup_steps = 20
