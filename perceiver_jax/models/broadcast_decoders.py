@@ -16,6 +16,8 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.models.convolutions import BroadcastConvolution, Convolution
+from perceiver_jax.models.image_adapters import depth_to_space
 
 GLOROT = nn.initializers.glorot_uniform()
 COLORS = 3
@@ -71,31 +73,23 @@ class ConvolutionDecoder(nn.Module):
     @nn.compact
     def __call__(self, slots: Float[Array, "batch num_slots slot_dim"]) -> Scene:
         size, left = divmod(self.image_size, math.prod(self.strides))
-        if left:
+        if left or not self.strides:
             raise ConfigError(
-                f"the decoder's strides {tuple(self.strides)} do not divide image_size={self.image_size}: choose some "
-                "whose product does."
+                f"the decoder's strides {tuple(self.strides)} do not divide image_size={self.image_size}: choose "
+                "one or more whose product does."
             )
-        batch, num_slots, _ = slots.shape
-        grid = jnp.broadcast_to(
-            slots.reshape(batch * num_slots, 1, 1, -1), (batch * num_slots, size, size, slots.shape[-1])
+        batch, num_slots, slot_dim = slots.shape
+        positions = SoftPositions(name="positions")(jnp.zeros((size, size, slot_dim)))
+        like = {"kernel_init": TRANSPOSED_GLOROT, "dtype": self.dtype}
+        first, *strides = self.strides
+        grid = BroadcastConvolution(self.num_channels, 5, first, name="layer_0", **like)(
+            slots.reshape(batch * num_slots, slot_dim), positions
         )
-        grid = SoftPositions(name="positions")(grid).astype(self.dtype)
-        for layer, stride in enumerate(self.strides):
-            grid = nn.relu(self._layer(self.num_channels, 5, stride, f"layer_{layer}")(grid))
-        grid = self._layer(COLORS + 1, 3, 1, "out")(grid)
+        like["transposed"] = True
+        for layer, stride in enumerate(strides, 1):
+            grid = Convolution(self.num_channels, 5, stride, name=f"layer_{layer}", **like)(nn.relu(grid))
+        grid = Convolution(COLORS + 1, 3, name="out", **like)(nn.relu(grid))
         return mixture(grid.reshape(batch, num_slots, *grid.shape[1:]))
-
-    def _layer(self, features: int, size: int, stride: int, name: str) -> nn.Module:
-        return nn.ConvTranspose(
-            features,
-            (size, size),
-            (stride, stride),
-            transpose_kernel=True,
-            kernel_init=TRANSPOSED_GLOROT,
-            dtype=self.dtype,
-            name=name,
-        )
 
 
 class PixelDecoder(nn.Module):
@@ -130,7 +124,7 @@ class PixelDecoder(nn.Module):
         for layer in range(self.num_layers - 1):
             hidden = nn.relu(nn.Dense(self.num_channels, name=f"layer_{layer}", **dense)(hidden))
         patches = nn.Dense(self.patch_size**2 * (COLORS + 1), name="out", **dense)(hidden)
-        return mixture(_depth_to_space(patches, self.patch_size))
+        return mixture(depth_to_space(patches, self.patch_size))
 
 
 def mixture(decoded: Float[Array, "batch num_slots height width channels"]) -> Scene:
@@ -138,14 +132,6 @@ def mixture(decoded: Float[Array, "batch num_slots height width channels"]) -> S
     decoded = decoded.astype(jnp.float32)
     recons, masks = decoded[..., :COLORS], jax.nn.softmax(decoded[..., COLORS:], axis=1)
     return Scene((recons * masks).sum(1), recons, masks)
-
-
-def _depth_to_space(patches: Array, size: int) -> Array:
-    """(..., rows, columns, size * size * channels) to (..., rows * size, columns * size, channels)."""
-    *batch, rows, columns, channels = patches.shape
-    pixels = patches.reshape(*batch, rows, columns, size, size, channels // size**2)
-    pixels = jnp.moveaxis(pixels, -3, -4)  # rows, size, columns, size
-    return pixels.reshape(*batch, rows * size, columns * size, channels // size**2)
 
 
 TRANSPOSED_GLOROT = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform", in_axis=-1, out_axis=-2)
