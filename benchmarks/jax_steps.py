@@ -22,7 +22,7 @@ class JaxSteps:
     """The config's own model; one for another model overrides `make_task`.
 
     The step is the trainer's: forward, backward, optimizer, the guard against non-finite values, the metrics. The
-    forward pass is `task.predict`: from the batch's arrays to probabilities, positions included.
+    forward pass is `task.predict`: from the batch's arrays to probabilities (or pictures), positions included.
 
     Args:
         config: resolved, on random arrays.
@@ -37,7 +37,8 @@ class JaxSteps:
         self.task = self.make_task(training.task)
         self.make_state, self.abstract, self.jitted_step = training_step(training, self.task, self.guard)
         self.batch = put_batch(training.source.batch(training.settings.batch_size), training.mesh)
-        self.jitted_forward = jax.jit(lambda variables, batch: self.task.predict(variables, batch, {}))
+        rngs = {name: jax.random.key(0) for name in self.task.rng_streams}
+        self.jitted_forward = jax.jit(lambda variables, batch: self.task.predict(variables, batch, rngs))
 
     def make_task(self, task: Task) -> Task:
         """The task whose model is timed."""
@@ -56,8 +57,11 @@ class JaxSteps:
         }
 
     def _adapted_shape(self) -> list[int]:
-        """Length and channels of what the adapter gives to the encoder."""
-        adapter, arguments = self.training.task.model.adapter, self.training.task.inputs(self.batch)
+        """Length and channels of what the adapter gives to the encoder; [] of a model without one."""
+        adapter = getattr(self.training.task.model, "adapter", None)
+        if adapter is None:
+            return []
+        arguments = self.training.task.inputs(self.batch)
         key = jax.random.key(0)
         shape = jax.eval_shape(lambda x: adapter.init_with_output(key, x)[0], arguments["inputs"]).shape
         return list(shape[1:])
