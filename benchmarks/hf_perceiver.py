@@ -6,7 +6,6 @@ config; mean pooling and a linear classifier; the input's position features come
 backward, clipping and AdamW.
 """
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import nn
 from transformers import PerceiverConfig
 from transformers.models.perceiver.modeling_perceiver import PerceiverLayer
 
-from benchmarks import measure
+from benchmarks.torch_steps import TorchSteps
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.perceiver import weights_of
@@ -92,88 +91,33 @@ def _layer_config(sizes: Mapping[str, Any]) -> PerceiverConfig:
     return PerceiverConfig(hidden_act=activation, attention_probs_dropout_prob=0.0)
 
 
-class HfSteps:
+class HfSteps(TorchSteps):
     """Training step and forward pass in PyTorch, eager.
 
     Args:
         setup: the resolved config on random arrays, and `adapted_shape`, what our adapter makes of an input.
     """
 
-    compiled = False
+    packages = ("torch", "transformers")
 
-    def __init__(self, setup: Mapping[str, Any]):
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        if self.device.type == "cuda":
-            torch.set_float32_matmul_precision("high")  # TF32, as JAX's default
+    def make_model(self, setup: Mapping[str, Any]) -> HfPerceiver:
+        """Inputs have their position features already."""
         spec = Spec.from_dict(setup["data"]["like"])
         if "label" not in spec.arrays or "mask" in spec.arrays:
             raise ConfigError("this peer classifies inputs of one length: the config's data has a mask or no label.")
-        torch.manual_seed(0)
         length, channels = setup["adapted_shape"]
         self.inputs = torch.randn(setup["batch_size"], length, channels, device=self.device)
         self.labels = torch.arange(setup["batch_size"], device=self.device) % len(spec.class_names)
-        self.model = HfPerceiver(setup["model"], channels, len(spec.class_names)).to(self.device)
-        self.network = torch.compile(self.model) if self.compiled else self.model
-        self.dtype = getattr(torch, setup["model"]["dtype"])
         self.smoothing = setup["task"].get("label_smoothing", 0.0)
-        optimizer = setup["optimizer"]
-        self.clip_norm = optimizer["clip_norm"]
-        rate, decay = optimizer["learning_rate"], optimizer["weight_decay"]
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), rate, weight_decay=decay, fused=True)
+        return HfPerceiver(setup["model"], channels, len(spec.class_names))
 
-    def describe(self) -> dict[str, Any]:
-        """Number of parameters, device, versions, threads."""
-        on_gpu = self.device.type == "cuda"
-        kind = torch.cuda.get_device_name() if on_gpu else "cpu"
-        return {
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            "versions": measure.versions("torch", "transformers"),
-            "threads": torch.get_num_threads(),
-            "device": {"platform": "gpu" if on_gpu else "cpu", "kind": kind, "count": 1},
-        }
+    def loss(self) -> torch.Tensor:
+        """Cross-entropy."""
+        return nn.functional.cross_entropy(self.outputs().float(), self.labels, label_smoothing=self.smoothing)
 
-    def compile(self) -> dict[str, float | None]:
-        """Seconds of the first calls where torch.compile is used; eager PyTorch compiles nothing."""
-        taken = {what: self.burst(what, 1) for what in ("step", "forward")}
-        return taken if self.compiled else dict.fromkeys(taken)
-
-    def burst(self, what: str, count: int) -> float:
-        """Seconds of one of `count` steps or forward passes in a row."""
-        call = self._step if what == "step" else self._forward
-        self._wait()
-        began = time.perf_counter()
-        for _ in range(count):
-            call()
-        self._wait()
-        return (time.perf_counter() - began) / count
-
-    def _step(self) -> None:
-        self.network.train()
-        self.optimizer.zero_grad(set_to_none=True)
-        logits = self._logits()
-        nn.functional.cross_entropy(logits, self.labels, label_smoothing=self.smoothing).backward()
-        if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-        self.optimizer.step()
-
-    @torch.inference_mode()
-    def _forward(self) -> None:
-        self.network.eval()
-        self._logits().softmax(-1)
-
-    def _logits(self) -> torch.Tensor:
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            logits = self.network(self.inputs)
-        return logits.float()
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def memory(self) -> dict[str, float | None]:
-        """MB at the peak: of the process, and of its share of the accelerator."""
-        device = torch.cuda.max_memory_allocated() / 1e6 if self.device.type == "cuda" else None
-        return {"process": measure.peak_memory(), "device": device}
+    def predict(self) -> torch.Tensor:
+        """Probabilities."""
+        return self.outputs().float().softmax(-1)
 
 
 class CompiledHfSteps(HfSteps):

@@ -24,7 +24,7 @@ class JaxSteps:
     """The config's own model; one for another model overrides `make_task`.
 
     The step is the trainer's: forward, backward, optimizer, the guard against non-finite values, the metrics. The
-    forward pass is `task.predict`: from the batch's arrays to probabilities, positions included.
+    forward pass is `task.predict`: from the batch's arrays to probabilities (or pictures), positions included.
 
     Args:
         config: resolved, on random arrays.
@@ -58,11 +58,12 @@ class JaxSteps:
             "notes": self.task.notes(training.source.spec),
         }
 
-    def _adapted_shape(self) -> list[int] | None:
-        """Length and channels of what the adapter gives to the encoder, where the model has one."""
-        if not hasattr(self.training.task.model, "adapter"):
-            return None
-        adapter, arguments = self.training.task.model.adapter, self.training.task.inputs(self.batch)
+    def _adapted_shape(self) -> list[int]:
+        """Length and channels of what the adapter gives to the encoder; [] of a model without one."""
+        adapter = getattr(self.training.task.model, "adapter", None)
+        if adapter is None:
+            return []
+        arguments = self.training.task.inputs(self.batch)
         key = jax.random.key(0)
         shape = jax.eval_shape(lambda x: adapter.init_with_output(key, x)[0], arguments["inputs"]).shape
         return list(shape[1:])

@@ -6,7 +6,8 @@ FLOP/s as a share of the GEMM peak measured in the same rounds, peak memory. The
 plain (the same model as one would write it first in Flax linen), hf (Hugging Face transformers' PyTorch layers, eager;
 wants the extra `bench`), hf_compile (the same by torch.compile), unguarded (ours without the guard against non-finite
 values), full_gradient (slot attention differentiated through all iterations, for configs whose `gradient` is another),
-keras (configs/cifar100.py: Keras' own example on its JAX backend; extra `bench`).
+keras (configs/cifar100.py: Keras' own example on its JAX backend; extra `bench`), torch (configs/slot_attention.py: the
+model from plain PyTorch layers, eager; extra `bench`), torch_channels_last (the same with images in that layout).
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from benchmarks import measure
 from perceiver_jax import command_line
 from perceiver_jax.errors import ConfigError
 
-PEER = flags.DEFINE_list("peer", [], "implementations to compare with, see above")
+PEER = flags.DEFINE_list("peer", [], "implementations to compare with; the docstring names them")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "instead of config.batch_size", lower_bound=1)
 ROUNDS = flags.DEFINE_integer("rounds", 7, "how often everything is measured", lower_bound=1)
 SECONDS = flags.DEFINE_float("seconds", 1.0, "of a burst of steps; one step is made at least", lower_bound=0.0)
@@ -34,8 +35,12 @@ PEERS = {
     "unguarded": "benchmarks.jax_steps:UnguardedSteps",
     "full_gradient": "benchmarks.jax_steps:FullGradientSteps",
     "keras": "benchmarks.keras_perceiver:KerasSteps",
+    "torch": "benchmarks.torch_slot_attention:SlotAttentionSteps",
+    "torch_channels_last": "benchmarks.torch_slot_attention:ChannelsLastSteps",
 }
-NEEDS = {"hf": ("torch", "transformers"), "hf_compile": ("torch", "transformers"), "keras": ("keras",)}
+NEEDS = {"keras": ("keras",)}
+NEEDS |= dict.fromkeys(("hf", "hf_compile"), ("torch", "transformers"))
+NEEDS |= dict.fromkeys(("torch", "torch_channels_last"), ("torch",))
 """What the extra `bench` installs for a peer."""
 KINDS = ("step", "forward")
 TOLERANCE = 0.002
@@ -105,6 +110,11 @@ def prepare(config: Mapping[str, Any], peers: Sequence[str]) -> tuple[dict[str, 
         config |= {"ema_decay": 0.0, "micro_batches": 1}
         config["optimizer"] = config["optimizer"] | {"name": "adam", "weight_decay": 0.0, "clip_norm": None}
         notes.append("Keras and ours get images of the model's size and use Adam; dropout as in the config.")
+    if {"torch", "torch_channels_last"} & set(peers):
+        if config["model"]["name"] != "slot_autoencoder":
+            raise ConfigError("--peer=torch builds the model of configs/slot_attention.py alone. Leave it out.")
+        config |= {"ema_decay": 0.0, "micro_batches": 1}
+        notes.append("No average or micro-batches. A step is forward, backward, clipping where the config clips, Adam.")
     return config, notes
 
 

@@ -99,6 +99,56 @@ def test_the_plain_model_computes_the_same():
     assert np.abs(ours).max() > 0.01
 
 
+def torch_weights(params):
+    """Our parameters by the names, and in the layouts, of the PyTorch peer."""
+    weights = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        *scope, name = (entry.key for entry in path)
+        axes = {1: (0,), 2: (1, 0), 3: (0, 1, 2), 4: (3, 2, 0, 1)}[leaf.ndim]
+        weight = np.asarray(leaf).transpose(axes)
+        if scope[-2:-1] == ["gru"]:  # PyTorch's gates come in another order, kernels of inputs and state in one module
+            weight = weight.reshape(3, -1, *weight.shape[1:])[[1, 0, 2]].reshape(weight.shape)
+            kind, side = {"kernel": "weight"}.get(name, name), {"inputs": "ih", "state": "hh"}[scope.pop()]
+            scope.append(f"{kind}_{side}")
+        else:
+            scope.append({"kernel": "weight", "scale": "weight"}.get(name, name))
+        weights[".".join(scope)] = weight
+    return weights
+
+
+SLOT_MODELS = {
+    "published": ("convolutions", {"strides": (1, 2)}, "convolutions", {"strides": (2, 1)}, "shared_gaussian"),
+    "cpu": ("patches", {"patch_size": 4}, "pixels", {"patch_size": 2}, "learned_noise"),
+}
+
+
+@pytest.mark.parametrize("name", SLOT_MODELS)
+def test_the_torch_peer_computes_the_same(name):
+    torch = pytest.importorskip("torch")
+    from benchmarks.torch_slot_attention import SlotAutoencoder
+
+    encoder, encoder_fields, decoder, decoder_fields, initializer = SLOT_MODELS[name]
+    parts = {
+        "encoder": section("encoder", encoder, num_channels=8, **encoder_fields),
+        "decoder": section("decoder", decoder, num_channels=8, **decoder_fields),
+    }
+    sizes = {"num_slots": 3, "slot_dim": 6, "mlp_dim": 5, "feature_dim": 7, "initializer": initializer}
+    config = to_dict(section("model", "slot_autoencoder", **sizes, **parts))
+    model = build("model", config, spec=Spec({"image": ArraySpec((16, 16, 3), "uint8")}))
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    noise = random.normal(size=(2, 3, 6)).astype(np.float32)
+    made = jax.eval_shape(model.init, {"params": jax.random.key(0), "slots": jax.random.key(0)}, images)["params"]
+    params = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype(np.float32) / 3, made)
+    ours = jax.jit(model.apply)({"params": params}, images, noise=noise)
+    peer = SlotAutoencoder(config, 16)
+    peer.load_state_dict({key: torch.tensor(value) for key, value in torch_weights(params).items()})
+    colors_first = torch.tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    theirs = peer(colors_first, torch.tensor(noise)).image.permute(0, 2, 3, 1)
+    np.testing.assert_allclose(ours.image, theirs.detach(), rtol=0, atol=1e-5 * np.abs(ours.image).max())
+    assert np.abs(ours.image).max() > 0.1
+
+
 def test_random_images_stand_for_a_missing_set(tmp_path):
     config = {"data": to_dict(section("data", "images", path="nowhere/cifar-100-python"))}
     available, notes = on_available_data(config, tmp_path)

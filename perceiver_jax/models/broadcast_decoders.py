@@ -16,6 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.models.convolutions import BroadcastConvolution, Convolution
 from perceiver_jax.models.positions import fourier_features, grid_positions
 
 GLOROT = nn.initializers.glorot_uniform()
@@ -72,32 +73,24 @@ class ConvolutionDecoder(nn.Module):
     @nn.compact
     def __call__(self, slots: Float[Array, "batch num_slots slot_dim"]) -> Scene:
         size, left = divmod(self.image_size, math.prod(self.strides))
-        if left:
+        if left or not self.strides:
             raise ConfigError(
-                f"the decoder's strides {tuple(self.strides)} do not divide image_size={self.image_size}: choose some "
-                "whose product does."
+                f"the decoder's strides {tuple(self.strides)} do not divide image_size={self.image_size}: choose "
+                "one or more whose product does."
             )
-        batch, num_slots, _ = slots.shape
-        grid = jnp.broadcast_to(
-            slots.reshape(batch * num_slots, 1, 1, -1), (batch * num_slots, size, size, slots.shape[-1])
+        batch, num_slots, slot_dim = slots.shape
+        positions = SoftPositions(name="positions")(jnp.zeros((size, size, slot_dim)))
+        like = {"kernel_init": TRANSPOSED_GLOROT, "dtype": self.dtype}
+        first, *strides = self.strides
+        grid = BroadcastConvolution(self.num_channels, 5, first, name="layer_0", **like)(
+            slots.reshape(batch * num_slots, slot_dim), positions
         )
-        grid = SoftPositions(name="positions")(grid).astype(self.dtype)
-        for layer, stride in enumerate(self.strides):
-            grid = nn.relu(self._layer(self.num_channels, 5, stride, f"layer_{layer}")(grid))
-        grid = self._layer(COLORS + 1, 3, 1, "out")(grid)
+        like["transposed"] = True
+        for layer, stride in enumerate(strides, 1):
+            grid = Convolution(self.num_channels, 5, stride, name=f"layer_{layer}", **like)(nn.relu(grid))
+        grid = Convolution(COLORS + 1, 3, name="out", **like)(nn.relu(grid))
         grid = grid.reshape(batch, num_slots, *grid.shape[1:])
         return mixture(grid[..., :COLORS], grid[..., COLORS:])
-
-    def _layer(self, features: int, size: int, stride: int, name: str) -> nn.Module:
-        return nn.ConvTranspose(
-            features,
-            (size, size),
-            (stride, stride),
-            transpose_kernel=True,
-            kernel_init=TRANSPOSED_GLOROT,
-            dtype=self.dtype,
-            name=name,
-        )
 
 
 class PixelDecoder(nn.Module):

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Shaped
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.broadcast_decoders import GLOROT, SoftPositions
+from perceiver_jax.models.convolutions import Convolution
 from perceiver_jax.models.image_adapters import windows
 from perceiver_jax.models.slot_attention import NORM_EPSILON, SlotAttention, Slots
 
@@ -52,13 +53,8 @@ class ConvolutionEncoder(nn.Module):
         self, images: Float[Array, "batch height width colors"]
     ) -> Float[Array, "batch rows columns channels"]:
         for layer, stride in enumerate(self.strides):
-            convolution = nn.Conv(
-                self.num_channels,
-                (5, 5),
-                (stride, stride),
-                kernel_init=GLOROT,
-                dtype=self.dtype,
-                name=f"layer_{layer}",
+            convolution = Convolution(
+                self.num_channels, 5, stride, kernel_init=GLOROT, dtype=self.dtype, name=f"layer_{layer}"
             )
             images = nn.relu(convolution(images))
         return images

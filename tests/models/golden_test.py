@@ -284,7 +284,7 @@ def test_the_slot_autoencoder_equals_google():
         "slot_attention": slot_attention_from_google(golden, 28),
     }
     images = jnp.asarray((golden["input"] + 1) * np.float32(127.5))
-    out = model.apply({"params": params}, images, noise=jnp.asarray(golden["noise"]))
+    out = jax.jit(model.apply)({"params": params}, images, noise=jnp.asarray(golden["noise"]))
     close(out.slots, golden["output_slots"])
     close(out.recons, golden["output_recons"])
     close(out.masks, golden["output_masks"])
