@@ -36,6 +36,10 @@ VARIANTS = {
         *("", "shapes", "multi_dsprites", "cpu", "tiny"),
         *("clevr6", "clevr6_seed", "tetrominoes", "own"),
     ],
+    "svq": [
+        *("", "shapes", "multi_dsprites", "official", "cpu", "tiny"),
+        *("convolutions", "pixels", "transformer"),
+    ],
 }
 
 

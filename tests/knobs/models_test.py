@@ -207,7 +207,7 @@ def test_each_field_of_the_positions(name):
 
 
 def test_each_part_has_a_row():
-    assert {*MODELS, "slot_autoencoder"} == set(registry.PARTS["model"])  # which is in `slots_test`
+    assert {*MODELS, "slot_autoencoder", "svq"} == set(registry.PARTS["model"])  # see `slots_test`, `svq_test`
     assert {*ADAPTERS, *OTHER_ADAPTERS} == set(registry.PARTS["adapter"])
     assert set(POSITIONS) == set(registry.PARTS["positions"])
 

@@ -42,6 +42,7 @@ TASKS = {  # name: (model, another value of each field)
         lambda: build("model", "slot_autoencoder", SLOTS, spec=SPEC),
         {"num_slots": 3, "num_iterations": 1},
     ),
+    "svq": (lambda: build("model", "svq", SLOTS | {"num_blocks": 2, "codebook_size": 3}, spec=SPEC), {}),
 }
 OPTIMIZER = {
     "learning_rate": 2e-3,
@@ -52,6 +53,7 @@ OPTIMIZER = {
     "decay_exclude": ("*/kernel",),
     "clip_norm": 1.0,
     "frozen": ("a/*",),
+    "rate_factors": ("a/*=2",),
 }
 OPTIMIZERS = {"lamb": {"weight_decay": 0.1}, "adamw": {"weight_decay": 0.1}, "adam": {}}
 SCHEDULE = {
@@ -148,7 +150,7 @@ class Linear(nn.Module):
 @pytest.mark.parametrize("name", TASKS)
 def test_each_field_of_a_task(name):
     batch = {name: jnp.zeros((4, *array.shape), array.dtype) for name, array in ARRAYS.items()}
-    batch["weight"] = jnp.ones(4)
+    batch |= {"weight": jnp.ones(4), "id": jnp.arange(4)}
     make_model, changes = TASKS[name]
 
     def seen(values):

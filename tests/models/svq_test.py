@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SVQ as a whole, with either decoder: codes say all there is, slots have no order, who feels what."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from perceiver_jax import registry
+from perceiver_jax.config import section, to_dict
+from perceiver_jax.data.spec import ArraySpec, Spec
+from perceiver_jax.errors import ConfigError
+
+SPEC = Spec({"image": ArraySpec((8, 8, 3), "uint8")})
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
+DECODERS = {
+    "pixels": section("decoder", "pixels", patch_size=4, num_channels=4, num_layers=1),
+    "transformer": section("decoder", "transformer", vocab_size=7, vae_channels=4, dim=8, num_layers=1, num_heads=2),
+}
+RNGS = {name: jax.random.key(k) for k, name in enumerate(("slots", "dropout", "tokens"))}
+
+
+def build(decoder, **fields):
+    small = {"num_slots": 3, "slot_dim": 8, "num_blocks": 2, "mlp_dim": 4, "feature_dim": 8, "codebook_size": 5}
+    encoder = section("encoder", "patches", patch_size=4, num_channels=8, num_layers=1)
+    config = section("model", "svq", encoder=encoder, decoder=DECODERS[decoder], **small | fields)
+    return registry.build("model", to_dict(config), spec=SPEC)
+
+
+@pytest.fixture(scope="module", params=DECODERS)
+def case(request):
+    model = build(request.param)
+    return model, model.init(jax.random.key(0), IMAGES)
+
+
+def test_codes_say_all_that_the_decoder_knows(case):
+    model, variables = case
+    slots, indices, masks = model.apply(variables, IMAGES, method="encode")
+    again = model.apply(variables, indices, method="lookup")
+    np.testing.assert_array_equal(again, slots)
+    decode = jax.jit(lambda slots: model.apply(variables, slots, jax.random.key(1), method="decode"))
+    np.testing.assert_array_equal(decode(again), decode(slots))
+    assert indices.shape == (2, 3, 2) and indices.dtype == jnp.int32 and decode(slots).shape == (2, 8, 8, 3)
+    assert masks.shape == (2, 3, 8, 8, 1)
+    np.testing.assert_allclose(masks.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(decode(slots[:, ::-1]), decode(slots), atol=1e-5)
+
+
+def test_greedy_tokens_are_those_that_the_whole_sequence_makes_likeliest():
+    model = build("transformer")
+    decoder = model.decoder
+    variables = model.init(jax.random.key(0), IMAGES)
+    part = {name: tree["decoder"] for name, tree in variables.items() if "decoder" in tree}
+    slots = model.apply(variables, IMAGES, method="encode")[0]
+
+    def logits(module, tokens):
+        return module.logits(module.transformer(module.embed(tokens), module.context(slots, False)))
+
+    tokens = jnp.zeros((2, 4), jnp.int32)
+    for place in range(4):
+        tokens = tokens.at[:, place].set(decoder.apply(part, tokens, method=logits)[:, place].argmax(-1))
+    painted = decoder.apply(part, tokens.reshape(2, 2, 2), method=lambda module, grid: module.vae.decode_tokens(grid))
+    made = model.apply(variables, slots, jax.random.key(1), method="decode")
+    np.testing.assert_allclose(made, painted, atol=1e-5)
+
+
+def test_a_sample_depends_on_its_own_key_alone():
+    model = build("transformer")
+    variables = model.init(jax.random.key(0), IMAGES)
+    slots, keys = model.apply(variables, IMAGES, method="encode")[0], jax.random.split(jax.random.key(3), 2)
+    both = model.apply(variables, slots, keys, 1.0, method="decode")
+    alone = model.apply(variables, slots[1:], keys[1:], 1.0, method="decode")
+    np.testing.assert_allclose(both[1:], alone, atol=1e-5)
+
+
+def test_the_vae_feels_nothing_of_the_transformer_and_the_slots_nothing_of_the_vae():
+    model = build("transformer")
+    variables = model.init(jax.random.key(0), IMAGES)
+
+    def part(name):
+        def total(params):
+            return model.apply(variables | {"params": params}, IMAGES, train=True, rngs=RNGS).losses[name].sum()
+
+        grads = jax.grad(total)(variables["params"])
+        vae, rest = grads["decoder"].pop("vae"), grads
+        return [any(bool(leaf.any()) for leaf in jax.tree.leaves(tree)) for tree in (vae, rest, rest["encoder"])]
+
+    assert part("vae") == [True, False, False]
+    assert part("cross_entropy") == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"num_blocks": 3}, "num_blocks=3 does not divide slot_dim=8"), ({"quantize": "x"}, "expected one of vq, soft")],
+)
+def test_wrong_fields_are_named(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        jax.eval_shape(build("pixels", **fields).init, jax.random.key(0), IMAGES)
