@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.attention import attend, attention_weights
-from perceiver_jax.models.quantizer import Blocks, Quantized, Slots, split_blocks
+from perceiver_jax.models.quantizer import Blocks, Quantized, Slots, check_blocks, split_blocks
 from perceiver_jax.models.slot_attention import GLOROT, GRU, NORM_EPSILON, FirstSlots, slot_problems
 
 
@@ -52,6 +52,7 @@ class BlockSlotAttention(nn.Module):
         problems = slot_problems(self)
         if problems:
             raise ConfigError(" ".join(problems))
+        check_blocks(self.num_blocks, self.slot_dim)
         self.input_norm = nn.LayerNorm(NORM_EPSILON)
         self.key = nn.Dense(self.slot_dim, use_bias=False, kernel_init=GLOROT, dtype=self.dtype)
         self.value = nn.Dense(self.slot_dim, use_bias=False, kernel_init=GLOROT, dtype=self.dtype)

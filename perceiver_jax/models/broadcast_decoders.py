@@ -130,7 +130,7 @@ class PixelDecoder(nn.Module):
         for layer in range(self.num_layers - 1):
             hidden = nn.relu(nn.Dense(self.num_channels, name=f"layer_{layer}", **dense)(hidden))
         patches = nn.Dense(self.patch_size**2 * (COLORS + 1), name="out", **dense)(hidden)
-        return mixture(depth_to_space(patches, self.patch_size))
+        return mixture(_depth_to_space(patches, self.patch_size))
 
 
 def mixture(decoded: Float[Array, "batch num_slots height width channels"]) -> Scene:
@@ -140,7 +140,7 @@ def mixture(decoded: Float[Array, "batch num_slots height width channels"]) -> S
     return Scene((recons * masks).sum(1), recons, masks)
 
 
-def depth_to_space(patches: Array, size: int) -> Array:
+def _depth_to_space(patches: Array, size: int) -> Array:
     """(..., rows, columns, size * size * channels) to (..., rows * size, columns * size, channels)."""
     *batch, rows, columns, channels = patches.shape
     pixels = patches.reshape(*batch, rows, columns, size, size, channels // size**2)

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from perceiver_jax.models.broadcast_decoders import COLORS, depth_to_space
-from perceiver_jax.models.image_adapters import space_to_depth
+from perceiver_jax.models.broadcast_decoders import COLORS
+from perceiver_jax.models.image_adapters import depth_to_space, space_to_depth
 
 PATCH = 4
 HOT, COLD = 1.0, 0.1

@@ -110,6 +110,16 @@ def space_to_depth(
     return patches.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // size, width // size, size * size * channels)
 
 
+def depth_to_space(
+    patches: Float[Array, "*batch rows columns features"], size: int
+) -> Float[Array, "*batch height width channels"]:
+    """Undo `space_to_depth`."""
+    *batch, rows, columns, features = patches.shape
+    pixels = patches.reshape(*batch, rows, columns, size, size, features // size**2)
+    pixels = jnp.moveaxis(pixels, -3, -4)  # rows, size, columns, size
+    return pixels.reshape(*batch, rows * size, columns * size, features // size**2)
+
+
 def _flat(grid: Float[Array, "batch *grid channels"]) -> Float[Array, "batch length channels"]:
     return grid.reshape(grid.shape[0], math.prod(grid.shape[1:-1]), grid.shape[-1])
 

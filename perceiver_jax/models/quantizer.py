@@ -69,7 +69,7 @@ class VectorQuantizer(nn.Module):
     continuous_steps: int = 0
 
     def setup(self):
-        check_blocks(self.num_blocks, self.codebook_size, self.slot_dim)
+        check_blocks(self.num_blocks, self.slot_dim, self.codebook_size)
         self.steps = self.variable(PROGRESS, "steps", jnp.zeros, (), jnp.int32)
         shape = (self.num_blocks, self.codebook_size, self.slot_dim // self.num_blocks)
         self.codes = self.variable(CODEBOOK, "codes", self._first, shape)
@@ -109,7 +109,7 @@ class SoftPrototypes(nn.Module):
     continuous_steps: int = 0
 
     def setup(self):
-        check_blocks(self.num_blocks, self.codebook_size, self.slot_dim)
+        check_blocks(self.num_blocks, self.slot_dim, self.codebook_size)
         dim = self.slot_dim // self.num_blocks
         self.memory = self.param("memory", nn.initializers.normal(1.0), (self.num_blocks, self.codebook_size, dim))
         per_block = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": 0, "out_axes": 0}
@@ -140,7 +140,7 @@ class PrototypeMLP(nn.Module):
         return nn.Dense(dim)(hidden)
 
 
-def check_blocks(num_blocks: int, codebook_size: int, slot_dim: int) -> None:
+def check_blocks(num_blocks: int, slot_dim: int, codebook_size: int = 1) -> None:
     """ConfigError unless the blocks divide the slot."""
     if num_blocks < 1 or codebook_size < 1:
         raise ConfigError(f"num_blocks={num_blocks}, codebook_size={codebook_size}: expected at least 1 of each.")

@@ -118,7 +118,8 @@ def test_dead_codes_become_blocks_of_the_batch_and_begin_anew():
     sums, old = sums_of(), used_codebook()
     even = 14 / SIZE
     old["counts"] = old["counts"].at[1, 2:4].set(jnp.asarray([0.9, 1.2]) * DEAD_BELOW * even)
-    sums = sums | {"counts": jnp.full((NUM_BLOCKS, SIZE), even).at[1, 2:4].set(0)}
+    chosen = jnp.full((NUM_BLOCKS, SIZE), even).at[1].set(14 / 3).at[1, 2:4].set(0)
+    sums = sums | {"counts": chosen}
     new = next_codebook(old, sums, KEY)
     blocks = np.asarray(SLOTS[:7]).reshape(14, NUM_BLOCKS, -1)[:, 1]
     nearness = np.linalg.norm(blocks - new["codes"][1, 2], axis=-1)

@@ -12,7 +12,7 @@ from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 
 SPEC = Spec({"image": ArraySpec((8, 8, 3), "uint8")})
-IMAGES = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)).astype(np.uint8)
+IMAGES = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)), jnp.uint8)
 DECODERS = {
     "pixels": section("decoder", "pixels", patch_size=4, num_channels=4, num_layers=1),
     "transformer": section("decoder", "transformer", vocab_size=7, vae_channels=4, dim=8, num_layers=1, num_heads=2),

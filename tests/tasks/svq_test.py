@@ -23,7 +23,8 @@ from tests.training.toy import make_training
 
 SOURCE = Shapes(size=8, min_objects=1, max_objects=2, num_train=32, num_validation=8, num_test=8, max_radius=0.3)
 BATCH = SOURCE.load("train", np.arange(8), 0) | {"weight": np.ones(8, np.float32), "id": np.arange(8, dtype=np.int32)}
-BATCH["image"] = BATCH["image"].astype(np.float32)
+BATCH = {name: jnp.asarray(rows) for name, rows in BATCH.items()}
+BATCH["image"] = BATCH["image"].astype(jnp.float32)  # so that it can be poisoned
 
 
 def make_task():
@@ -81,8 +82,7 @@ def test_a_step_moves_the_codes_once_however_the_batch_is_cut(begun):
 
 def test_a_step_that_is_not_finite_leaves_the_codebook(begun):
     state, steps = begun
-    poisoned = BATCH | {"image": BATCH["image"].copy()}
-    poisoned["image"][3] = np.nan
+    poisoned = BATCH | {"image": BATCH["image"].at[3].set(jnp.nan)}
     new, report = steps[1](state, poisoned)
     jax.tree.map(np.testing.assert_array_equal, state.extra, new.extra)
     assert int(new.bad_steps) == 1 and np.isfinite(report.stats["code_use"]).all()
@@ -91,7 +91,7 @@ def test_a_step_that_is_not_finite_leaves_the_codebook(begun):
 def test_what_an_evaluation_tells(begun):
     state, _ = begun
     rngs = {name: jax.random.key(0) for name in TASK.rng_streams}
-    batch = BATCH | {"weight": np.float32([1, 1, 1, 1, 1, 1, 0, 0])}
+    batch = BATCH | {"weight": jnp.asarray([1.0, 1, 1, 1, 1, 1, 0, 0])}
     stats = TASK.evaluate(state.variables(), batch, rngs)
     scores = TASK.summarize(statistics.add(None, stats))
     assert {"mse", "psnr", "fg_ari", "commitment", "reconstruction", "perplexity", "codes_used"} < set(scores)
