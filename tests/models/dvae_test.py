@@ -10,9 +10,8 @@ from perceiver_jax.models.dvae import COLD, DVAE, HOT, gumbel_softmax, temperatu
 def test_a_token_is_of_its_patch_alone():
     model = DVAE(vocab_size=5, num_channels=3)
     images = jnp.asarray(np.random.default_rng(0).normal(size=(1, 8, 12, 3)), jnp.float32)
-    variables = model.init(
-        jax.random.key(0), images, method=lambda module, images: module.decode(module.encode(images))
-    )
+    both = {"method": lambda module, images: module.decode(module.encode(images))}
+    variables = model.init(jax.random.key(0), images, **both)
     logits = model.apply(variables, images, method="encode")
     changed = model.apply(variables, images.at[0, 5, 9].add(1.0), method="encode") != logits
     np.testing.assert_array_equal(np.asarray(changed).any(-1)[0], [[False] * 3, [False, False, True]])
