@@ -75,14 +75,14 @@ def own(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """32 pixels, an MLP on each patch and one at each position."""
+    """2 to 4 objects on 32 pixels, an MLP on each patch with 4 pixels around it, and one at each position."""
     config.data.update(size=32, max_objects=4, min_radius=0.12, max_radius=0.2)
-    config.model.encoder = section("encoder", "patches", patch_size=2, num_channels=128)
-    config.model.decoder = section("decoder", "pixels", patch_size=2, num_channels=128)
+    config.model.encoder = section("encoder", "patches", patch_size=4, context=4, num_channels=128)
+    config.model.decoder = section("decoder", "pixels", patch_size=4, fourier_bands=8, num_channels=64)
     config.model.update(num_slots=5, initializer="learned_noise", gradient="bilevel")
-    config.num_epochs = 20.0
-    config.optimizer.clip_norm = 1.0
-    config.schedule = section("schedule", "cosine", warmup_epochs=0.5)
+    config.num_steps = 20_000
+    config.optimizer.update(learning_rate=2e-3, clip_norm=1.0)
+    config.schedule = section("schedule", "cosine", warmup_steps=500)
 
 
 def tiny(config: ConfigDict) -> None:
@@ -92,6 +92,6 @@ def tiny(config: ConfigDict) -> None:
     config.data.update(min_radius=0.15, max_radius=0.25)
     config.model.encoder.num_channels = config.model.decoder.num_channels = 32
     config.model.update(num_slots=3, slot_dim=32, mlp_dim=32, feature_dim=32)
-    config.num_epochs = 4.0
+    config.num_steps = 256
+    config.schedule.warmup_steps = 32
     config.log_every_steps = 32
-    config.optimizer.learning_rate = 2e-3

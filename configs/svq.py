@@ -64,7 +64,7 @@ def convolutions(config: ConfigDict) -> None:
 
 def pixels(config: ConfigDict) -> None:
     """An MLP at each place of 4 x 4 pixels."""
-    config.model.decoder = section("decoder", "pixels", patch_size=4)
+    config.model.decoder = section("decoder", "pixels", patch_size=4, fourier_bands=8)
 
 
 def transformer(config: ConfigDict) -> None:
@@ -75,14 +75,14 @@ def transformer(config: ConfigDict) -> None:
 
 
 def cpu(config: ConfigDict) -> None:
-    """32 pixels, an MLP on each patch and one at each position; 4 slots of 8 blocks, 64 codes each."""
+    """Encoder, decoder and schedule of configs/slot_attention.py:cpu; 4 slots of 8 blocks, 64 codes each."""
     config.data.update(size=32, min_radius=0.12, max_radius=0.2, num_train=50_000)
-    config.model.encoder = section("encoder", "patches", num_channels=64)
-    config.model.decoder = section("decoder", "pixels", patch_size=4)
+    config.model.encoder = section("encoder", "patches", patch_size=4, context=4, num_channels=128)
+    config.model.decoder = section("decoder", "pixels", patch_size=4, fourier_bands=8, num_channels=64)
     config.model.update(num_blocks=8, codebook_size=64, mlp_dim=32, initializer="learned_noise", gradient="bilevel")
-    config.model.continuous_steps = 3_000  # slots find objects first
-    config.num_epochs = 16.0
-    config.optimizer.update(learning_rate=2e-3, clip_norm=200.0)
+    config.model.continuous_steps = 4_000  # slots find objects first
+    config.num_steps = 20_000
+    config.optimizer.update(learning_rate=2e-3, clip_norm=768.0)  # of a sum over 3,072 colours, divided by 4
     config.schedule = section("schedule", "cosine", warmup_steps=500)
 
 
@@ -94,7 +94,6 @@ def tiny(config: ConfigDict) -> None:
     config.model.encoder.num_channels = config.model.decoder.num_channels = 32
     config.model.update(num_slots=3, slot_dim=32, mlp_dim=16, feature_dim=32, num_blocks=4, codebook_size=16)
     config.model.continuous_steps = 64
-    config.num_epochs = 4.0
+    config.num_steps = 256
     config.log_every_steps = 32
-    config.optimizer.learning_rate = 2e-3
     config.schedule.warmup_steps = 16

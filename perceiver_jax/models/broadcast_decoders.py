@@ -16,6 +16,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.models.positions import fourier_features, grid_positions
 
 GLOROT = nn.initializers.glorot_uniform()
 COLORS = 3
@@ -84,7 +85,8 @@ class ConvolutionDecoder(nn.Module):
         for layer, stride in enumerate(self.strides):
             grid = nn.relu(self._layer(self.num_channels, 5, stride, f"layer_{layer}")(grid))
         grid = self._layer(COLORS + 1, 3, 1, "out")(grid)
-        return mixture(grid.reshape(batch, num_slots, *grid.shape[1:]))
+        grid = grid.reshape(batch, num_slots, *grid.shape[1:])
+        return mixture(grid[..., :COLORS], grid[..., COLORS:])
 
     def _layer(self, features: int, size: int, stride: int, name: str) -> nn.Module:
         return nn.ConvTranspose(
@@ -104,12 +106,15 @@ class PixelDecoder(nn.Module):
     Attributes:
         image_size: height and width of the image.
         patch_size: pixels of a place's side.
+        fourier_bands: frequencies of a place's position, up to the grid's; 0 is the soft positions alone, whose edges
+            take long to become sharp.
         num_channels, num_layers: of the hidden layers.
         dtype: of the products.
     """
 
     image_size: int
     patch_size: int = 1
+    fourier_bands: int = 0
     num_channels: int = 128
     num_layers: int = 3
     dtype: Any = jnp.float32
@@ -124,28 +129,40 @@ class PixelDecoder(nn.Module):
             )
         dense = {"kernel_init": GLOROT, "dtype": self.dtype}
         # The first layer is linear before its ReLU: slots and positions go through it apart, and only the sum is large.
-        from_slots = nn.Dense(self.num_channels, name="slots", **dense)(slots)[:, :, None, None]
-        positions = jnp.asarray(soft_positions(places, places), self.dtype)
+        from_slots = nn.Dense(self.num_channels, name="slots", **dense)(slots)[:, :, None]
+        positions = self._positions(places).astype(self.dtype).reshape(places**2, -1)
         hidden = nn.relu(from_slots + nn.Dense(self.num_channels, use_bias=False, name="positions", **dense)(positions))
+        batch, num_slots = slots.shape[:2]
+        hidden = hidden.reshape(-1, self.num_channels)  # one product for all, which the CPU does at its full rate
         for layer in range(self.num_layers - 1):
             hidden = nn.relu(nn.Dense(self.num_channels, name=f"layer_{layer}", **dense)(hidden))
-        patches = nn.Dense(self.patch_size**2 * (COLORS + 1), name="out", **dense)(hidden)
-        return mixture(_depth_to_space(patches, self.patch_size))
+        planes = nn.Dense((COLORS + 1) * self.patch_size**2, name="out", **dense)(hidden)
+        planes = planes.reshape(batch, num_slots, places**2, COLORS + 1, self.patch_size**2)
+        # Planes of one colour are mixed as they are; rearranged are the image and what is asked for of each slot.
+        scene = mixture(planes[..., :COLORS, :], planes[..., COLORS:, :])
+        return Scene(*(_pixels(array, places, self.patch_size) for array in scene))
+
+    def _positions(self, places: int) -> Float[Array, "places places channels"]:
+        soft = jnp.asarray(soft_positions(places, places))
+        if not self.fourier_bands:
+            return soft
+        waves = fourier_features(grid_positions((places, places)), self.fourier_bands, places, include_positions=False)
+        return jnp.concatenate([soft, waves], -1)
 
 
-def mixture(decoded: Float[Array, "batch num_slots height width channels"]) -> Scene:
+def mixture(colors: Float[Array, "batch num_slots ..."], alphas: Float[Array, "batch num_slots ..."]) -> Scene:
     """Colours and alpha logits of each slot to the scene, in float32."""
-    decoded = decoded.astype(jnp.float32)
-    recons, masks = decoded[..., :COLORS], jax.nn.softmax(decoded[..., COLORS:], axis=1)
+    recons, masks = colors.astype(jnp.float32), jax.nn.softmax(alphas.astype(jnp.float32), axis=1)
     return Scene((recons * masks).sum(1), recons, masks)
 
 
-def _depth_to_space(patches: Array, size: int) -> Array:
-    """(..., rows, columns, size * size * channels) to (..., rows * size, columns * size, channels)."""
-    *batch, rows, columns, channels = patches.shape
-    pixels = patches.reshape(*batch, rows, columns, size, size, channels // size**2)
-    pixels = jnp.moveaxis(pixels, -3, -4)  # rows, size, columns, size
-    return pixels.reshape(*batch, rows * size, columns * size, channels // size**2)
+def _pixels(
+    planes: Float[Array, "*batch places channels pixels"], places: int, size: int
+) -> Float[Array, "*batch height width channels"]:
+    """Places of size x size pixels to an image."""
+    *batch, _, channels, _ = planes.shape
+    grid = jnp.moveaxis(planes.reshape(*batch, places, places, channels, size, size), (-2, -1), (-4, -2))
+    return grid.reshape(*batch, places * size, places * size, channels)
 
 
 TRANSPOSED_GLOROT = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform", in_axis=-1, out_axis=-2)

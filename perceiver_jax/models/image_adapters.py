@@ -120,6 +120,19 @@ def depth_to_space(
     return pixels.reshape(*batch, rows * size, columns * size, features // size**2)
 
 
+def windows(
+    image: Float[Array, "batch height width channels"], size: int, context: int
+) -> Float[Array, "batch rows columns features"]:
+    """As `space_to_depth`, with `context` pixels around each patch; beyond the image its edge is repeated."""
+    if not context:
+        return space_to_depth(image, size)
+    rows, columns = (length // size for length in image.shape[1:3])
+    image = jnp.pad(image, ((0, 0), (context, context), (context, context), (0, 0)), mode="edge")
+    strips = jnp.stack([image[:, row * size : (row + 1) * size + 2 * context] for row in range(rows)], 1)
+    cut = [strips[:, :, :, column * size : (column + 1) * size + 2 * context] for column in range(columns)]
+    return jnp.stack(cut, 2).reshape(len(image), rows, columns, -1)
+
+
 def _flat(grid: Float[Array, "batch *grid channels"]) -> Float[Array, "batch length channels"]:
     return grid.reshape(grid.shape[0], math.prod(grid.shape[1:-1]), grid.shape[-1])
 

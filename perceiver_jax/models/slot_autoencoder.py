@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Shaped
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.broadcast_decoders import GLOROT, SoftPositions
-from perceiver_jax.models.image_adapters import space_to_depth
+from perceiver_jax.models.image_adapters import windows
 from perceiver_jax.models.slot_attention import NORM_EPSILON, SlotAttention, Slots
 
 
@@ -65,15 +65,18 @@ class ConvolutionEncoder(nn.Module):
 
 
 class PatchEncoder(nn.Module):
-    """An MLP on each patch by itself.
+    """An MLP on each patch, by itself or with what is around it.
 
     Attributes:
         patch_size: pixels of its side.
+        context: how many pixels around the patch the MLP sees too; about an object's radius, so that all of an
+            object's patches can say which object they are of.
         num_channels, num_layers: of its layers, each with ReLU.
         dtype: of the products.
     """
 
     patch_size: int = 4
+    context: int = 0
     num_channels: int = 128
     num_layers: int = 2
     dtype: Any = jnp.float32
@@ -82,7 +85,7 @@ class PatchEncoder(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width colors"]
     ) -> Float[Array, "batch rows columns channels"]:
-        hidden = space_to_depth(images, self.patch_size)
+        hidden = windows(images, self.patch_size, self.context)
         for layer in range(self.num_layers):
             dense = nn.Dense(self.num_channels, kernel_init=GLOROT, dtype=self.dtype, name=f"layer_{layer}")
             hidden = nn.relu(dense(hidden))

@@ -35,7 +35,7 @@ PARTS = {  # (kind, name): (values, another value of each field)
     ),
     ("encoder", "patches"): (
         {"patch_size": 4, "num_channels": 4},
-        {"patch_size": 2, "num_channels": 5, "num_layers": 1},
+        {"patch_size": 2, "context": 1, "num_channels": 5, "num_layers": 1},
     ),
     ("decoder", "convolutions"): (
         {"num_channels": 4, "strides": (2, 2)},
@@ -43,7 +43,7 @@ PARTS = {  # (kind, name): (values, another value of each field)
     ),
     ("decoder", "pixels"): (
         {"patch_size": 4, "num_channels": 4},
-        {"patch_size": 2, "num_channels": 5, "num_layers": 2},
+        {"patch_size": 2, "fourier_bands": 2, "num_channels": 5, "num_layers": 2},
     ),
 }
 

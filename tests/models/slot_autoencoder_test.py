@@ -6,6 +6,7 @@ import pytest
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.broadcast_decoders import ConvolutionDecoder, PixelDecoder
+from perceiver_jax.models.image_adapters import space_to_depth, windows
 from perceiver_jax.models.slot_attention import SlotAttention
 from perceiver_jax.models.slot_autoencoder import ConvolutionEncoder, PatchEncoder, SlotAutoencoder, centered
 
@@ -38,7 +39,7 @@ def test_parts_fit_together(small):
 
 def test_a_slot_is_decoded_by_itself_place_by_place(small):
     """The pixel decoder equals its MLP on (slot, position) of every place, cut out by hand."""
-    decoder = PixelDecoder(6, 2, 8, 2)
+    decoder = PixelDecoder(6, 2, num_channels=8, num_layers=2)
     slots = jnp.asarray(np.random.default_rng(0).normal(size=(1, 2, 4)), jnp.float32)
     variables = decoder.init(jax.random.key(0), slots)
     out, p = decoder.apply(variables, slots), variables["params"]
@@ -46,10 +47,20 @@ def test_a_slot_is_decoded_by_itself_place_by_place(small):
     place = np.array([y / 2, x / 2, 1 - y / 2, 1 - x / 2], np.float32)
     hidden = np.maximum(slots[0] @ p["slots"]["kernel"] + p["slots"]["bias"] + place @ p["positions"]["kernel"], 0)
     hidden = np.maximum(hidden @ p["layer_0"]["kernel"] + p["layer_0"]["bias"], 0)
-    patch = (hidden @ p["out"]["kernel"] + p["out"]["bias"]).reshape(2, 2, 2, 4)
+    planes = (hidden @ p["out"]["kernel"] + p["out"]["bias"]).reshape(2, 4, 2, 2)
+    patch = planes.transpose(0, 2, 3, 1)
     np.testing.assert_allclose(out.recons[0, :, 2:4, 4:6], patch[..., :3], atol=1e-5)
     alpha = np.exp(patch[..., 3:])
     np.testing.assert_allclose(out.masks[0, :, 2:4, 4:6], alpha / alpha.sum(0), atol=1e-5)
+
+
+def test_a_patch_is_seen_with_its_surroundings():
+    """Windows equal a slice of the image padded with its edge; without context they are the patches."""
+    image = np.random.default_rng(0).normal(size=(2, 8, 12, 3)).astype(np.float32)
+    padded = np.pad(image, ((0, 0), (3, 3), (3, 3), (0, 0)), mode="edge")
+    cut = np.asarray(windows(jnp.asarray(image), 4, 3)).reshape(2, 2, 3, 10, 10, 3)
+    np.testing.assert_array_equal(cut[:, 1, 2], padded[:, 4:14, 8:18])
+    np.testing.assert_array_equal(windows(jnp.asarray(image), 4, 0), space_to_depth(jnp.asarray(image), 4))
 
 
 @pytest.mark.parametrize(("size", "strides"), [(32, (2, 2, 1)), (35, (1, 1, 1)), (64, (2, 2, 2, 1))])
