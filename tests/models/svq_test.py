@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SVQ as a whole, with either decoder: codes say all there is, slots have no order, who feels what."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,13 +32,24 @@ def build(decoder, **fields):
 @pytest.fixture(scope="module", params=DECODERS)
 def case(request):
     model = build(request.param)
-    return model, model.init(jax.random.key(0), IMAGES)
+    return model, jax.jit(model.init)(jax.random.key(0), IMAGES)
+
+
+@pytest.fixture(scope="module")
+def tokens():
+    """Of image tokens."""
+    model = build("transformer")
+    return model, jax.jit(model.init)(jax.random.key(0), IMAGES)
+
+
+def call(model, variables, method, *arguments):
+    return jax.jit(functools.partial(model.apply, method=method))(variables, *arguments)
 
 
 def test_codes_say_all_that_the_decoder_knows(case):
     model, variables = case
-    slots, indices, masks = model.apply(variables, IMAGES, method="encode")
-    again = model.apply(variables, indices, method="lookup")
+    slots, indices, masks = call(model, variables, "encode", IMAGES)
+    again = call(model, variables, "lookup", indices)
     np.testing.assert_array_equal(again, slots)
     decode = jax.jit(lambda slots: model.apply(variables, slots, jax.random.key(1), method="decode"))
     np.testing.assert_array_equal(decode(again), decode(slots))
@@ -46,47 +59,43 @@ def test_codes_say_all_that_the_decoder_knows(case):
     np.testing.assert_allclose(decode(slots[:, ::-1]), decode(slots), atol=1e-5)
 
 
-def test_greedy_tokens_are_those_that_the_whole_sequence_makes_likeliest():
-    model = build("transformer")
-    decoder = model.decoder
-    variables = model.init(jax.random.key(0), IMAGES)
+def test_greedy_tokens_are_those_that_the_whole_sequence_makes_likeliest(tokens):
+    model, variables = tokens
     part = {name: tree["decoder"] for name, tree in variables.items() if "decoder" in tree}
-    slots = model.apply(variables, IMAGES, method="encode")[0]
+    slots = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 8)), jnp.float32)
 
-    def logits(module, tokens):
-        return module.logits(module.transformer(module.embed(tokens), module.context(slots, False)))
+    def logits(module, made):
+        return module.logits(module.transformer(module.embed(made), module.context(slots, False)))
 
-    tokens = jnp.zeros((2, 4), jnp.int32)
+    likely, made = jax.jit(functools.partial(model.decoder.apply, method=logits)), jnp.zeros((2, 4), jnp.int32)
     for place in range(4):
-        tokens = tokens.at[:, place].set(decoder.apply(part, tokens, method=logits)[:, place].argmax(-1))
-    painted = decoder.apply(part, tokens.reshape(2, 2, 2), method=lambda module, grid: module.vae.decode_tokens(grid))
-    made = model.apply(variables, slots, jax.random.key(1), method="decode")
-    np.testing.assert_allclose(made, painted, atol=1e-5)
+        made = made.at[:, place].set(likely(part, made)[:, place].argmax(-1))
+    paint = functools.partial(model.decoder.apply, method=lambda module, grid: module.vae.decode_tokens(grid))
+    painted = jax.jit(paint)(part, made.reshape(2, 2, 2))
+    np.testing.assert_allclose(call(model, variables, "decode", slots, jax.random.key(1)), painted, atol=1e-5)
 
 
-def test_a_sample_depends_on_its_own_key_alone():
-    model = build("transformer")
-    variables = model.init(jax.random.key(0), IMAGES)
-    slots, keys = model.apply(variables, IMAGES, method="encode")[0], jax.random.split(jax.random.key(3), 2)
-    both = model.apply(variables, slots, keys, 1.0, method="decode")
-    alone = model.apply(variables, slots[1:], keys[1:], 1.0, method="decode")
-    np.testing.assert_allclose(both[1:], alone, atol=1e-5)
+def test_a_sample_depends_on_its_own_key_alone(tokens):
+    model, variables = tokens
+    slots, keys = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 8)), jnp.float32), jax.random.key(3)
+    keys = jax.random.split(keys, 2)
+    both = call(model, variables, "decode", slots, keys, 1.0)
+    np.testing.assert_allclose(both[1:], call(model, variables, "decode", slots[1:], keys[1:], 1.0), atol=1e-5)
 
 
-def test_the_vae_feels_nothing_of_the_transformer_and_the_slots_nothing_of_the_vae():
-    model = build("transformer")
-    variables = model.init(jax.random.key(0), IMAGES)
+def test_the_vae_feels_nothing_of_the_transformer_and_the_slots_nothing_of_the_vae(tokens):
+    model, variables = tokens
 
-    def part(name):
-        def total(params):
-            return model.apply(variables | {"params": params}, IMAGES, train=True, rngs=RNGS).losses[name].sum()
+    def losses(params):
+        parts = model.apply(variables | {"params": params}, IMAGES, train=True, rngs=RNGS).losses
+        return parts["vae"].sum(), parts["cross_entropy"].sum()
 
-        grads = jax.grad(total)(variables["params"])
-        vae, rest = grads["decoder"].pop("vae"), grads
-        return [any(bool(leaf.any()) for leaf in jax.tree.leaves(tree)) for tree in (vae, rest, rest["encoder"])]
-
-    assert part("vae") == [True, False, False]
-    assert part("cross_entropy") == [False, True, True]
+    grads = jax.jit(jax.jacrev(losses))(variables["params"])
+    felt = []
+    for part in grads:
+        vae = part["decoder"].pop("vae")
+        felt.append([any(bool(leaf.any()) for leaf in jax.tree.leaves(tree)) for tree in (vae, part, part["encoder"])])
+    assert felt == [[True, False, False], [False, True, True]]
 
 
 @pytest.mark.parametrize(
