@@ -17,6 +17,8 @@ from perceiver_jax.models.image_adapters import depth_to_space, space_to_depth
 
 PATCH = 4
 HOT, COLD = 1.0, 0.1
+HE = nn.initializers.he_uniform()
+"""Of layers before a ReLU, as SLATE's."""
 
 Images = Float[Array, "batch height width colors"]
 Grid = Float[Array, "batch rows columns vocabulary"]
@@ -64,8 +66,8 @@ class DVAE(nn.Module):
 
     def _layer(self, num_channels: int, size: int = 1) -> nn.Module:
         if size == 1:
-            return nn.Dense(num_channels, dtype=self.dtype)
-        return nn.Conv(num_channels, (size, size), dtype=self.dtype)
+            return nn.Dense(num_channels, kernel_init=HE, dtype=self.dtype)
+        return nn.Conv(num_channels, (size, size), kernel_init=HE, dtype=self.dtype)
 
     def _stage(self) -> list[nn.Module]:
         """Twice the resolution: what follows is depth to space."""

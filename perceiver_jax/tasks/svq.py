@@ -34,6 +34,7 @@ class SemanticQuantization(Task):
 
     max_objects: int = 0
     rng_streams: ClassVar[tuple[str, ...]] = ("slots", "dropout", "tokens")
+    num_visualized: ClassVar[int] = 6
 
     def inputs(self, batch: Batch) -> dict[str, Array]:
         """The image."""
@@ -84,6 +85,13 @@ class SemanticQuantization(Task):
     def charts(self, stats: dict[str, Any]) -> dict[str, np.ndarray]:
         """How often each code was used."""
         return {"code_use": code_figures.thumbnail(np.asarray(stats["code_use"]))}
+
+    def visualize(
+        self, predictions: dict[str, np.ndarray], batch: dict[str, np.ndarray], stats: dict[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """Images, what their codes alone give, and masks; how often each code was used."""
+        drawn = code_figures.sheet(batch["image"], predictions["recon"], predictions["masks"])
+        return {"reconstructions": drawn} | self.charts(stats)
 
     def notes(self, spec: Spec) -> list[str]:
         """What an image becomes; whether there are enough slots."""

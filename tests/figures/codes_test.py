@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 
-from perceiver_jax.figures.codes import BAR, GAP, HEIGHT, WIDTH, thumbnail
+from perceiver_jax.figures.codes import BAR, GAP, HEIGHT, WIDTH, sheet, thumbnail
 
 
 def test_a_strip_for_each_codebook_sorted_by_use():
@@ -16,3 +16,16 @@ def test_a_strip_for_each_codebook_sorted_by_use():
 
 def test_unused_codebooks_are_empty():
     assert not (thumbnail(np.zeros((1, 4))) == BAR).all(-1).any()
+
+
+def test_a_row_for_each_image_with_its_reconstruction_and_masks():
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    masks = np.stack([np.ones((2, 32, 32, 1)), np.zeros((2, 32, 32, 1))], 1)
+    drawn = sheet(images, images / 127.5 - 1, masks)
+    assert drawn.shape == (2 * 64 + GAP, 4 * 64 + 3 * GAP, 3) and drawn.dtype == np.uint8
+    step = 64 + GAP
+    for row in range(2):
+        first, second, third, fourth = (drawn[row * step :, k * step :][:64:2, :64:2] for k in range(4))
+        np.testing.assert_array_equal(first, images[row])
+        np.testing.assert_array_equal(second, images[row])
+        assert (third == 255).all() and not fourth.any()

@@ -8,7 +8,7 @@ from perceiver_jax.models.dvae import COLD, DVAE, HOT, gumbel_softmax, temperatu
 
 
 def test_a_token_is_of_its_patch_alone():
-    model = DVAE(vocab_size=5, num_channels=3)
+    model = DVAE(vocab_size=5, num_channels=16)
     images = jnp.asarray(np.random.default_rng(0).normal(size=(1, 8, 12, 3)), jnp.float32)
     both = {"method": lambda module, images: module.decode(module.encode(images))}
     variables = model.init(jax.random.key(0), images, **both)
