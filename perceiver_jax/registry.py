@@ -30,18 +30,22 @@ from perceiver_jax.data.timeseries import TimeSeries
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.metrics.average_precision import Columns
 from perceiver_jax.models.adapters import PointAdapter, SequenceAdapter, TokenAdapter
+from perceiver_jax.models.block_slot_attention import BlockSlotAttention
 from perceiver_jax.models.broadcast_decoders import ConvolutionDecoder, PixelDecoder
 from perceiver_jax.models.decoders import PerceiverIO, QueryDecoder
 from perceiver_jax.models.image_adapters import ConvolutionAdapter, ImageAdapter
+from perceiver_jax.models.image_decoders import SceneDecoder, TransformerDecoder
 from perceiver_jax.models.keras_perceiver import KerasPerceiver
 from perceiver_jax.models.perceiver import Perceiver, PerceiverEncoder
 from perceiver_jax.models.positions import FourierPositions, LearnedPositions
 from perceiver_jax.models.set_predictor import SetPredictor
 from perceiver_jax.models.slot_attention import SlotAttention
 from perceiver_jax.models.slot_autoencoder import ConvolutionEncoder, PatchEncoder, SlotAutoencoder
+from perceiver_jax.models.svq import SVQ
 from perceiver_jax.tasks.classification import Classification
 from perceiver_jax.tasks.object_discovery import ObjectDiscovery
 from perceiver_jax.tasks.set_prediction import SetPrediction
+from perceiver_jax.tasks.svq import SemanticQuantization
 from perceiver_jax.training.optim import make_optimizer
 from perceiver_jax.training.schedules import make_schedule
 from perceiver_jax.value_types import problem
@@ -119,7 +123,7 @@ def _slot_autoencoder(*, spec: Spec, encoder: Any, decoder: Any, feature_dim: in
     return SlotAutoencoder(
         encoder=build("encoder", encoder, dtype=dtype),
         slot_attention=SlotAttention(dtype=dtype, parent=None, **slots),
-        decoder=build("decoder", decoder, dtype=dtype, image_size=image_size),
+        decoder=_scene_decoder(decoder, dtype=dtype, image_size=image_size),
         feature_dim=feature_dim,
     )
 
@@ -138,6 +142,26 @@ def _set_predictor(*, spec: Spec, encoder: Any, feature_dim: int, head_dim: int,
         feature_dim=feature_dim,
         head_dim=head_dim,
     )
+
+
+def _svq(*, spec: Spec, encoder: Any, decoder: Any, dtype: Any, **fields):
+    """As for `_slot_autoencoder`; a decoder of tokens knows the blocks, one that draws a scene is wrapped."""
+    dtype, (image_size, _, _) = _dtype(dtype), spec.arrays["image"].shape
+    given = {"dtype": dtype, "image_size": image_size}
+    if as_section("decoder", decoder)["name"] == "transformer":
+        decoder = build("decoder", decoder, num_blocks=fields["num_blocks"], **given)
+    else:
+        decoder = SceneDecoder(_scene_decoder(decoder, **given))
+    own = {name: fields.pop(name) for name in inspect.signature(SVQ).parameters if name in fields}
+    slots = BlockSlotAttention(dtype=dtype, parent=None, **fields)
+    return SVQ(encoder=build("encoder", encoder, dtype=dtype), slot_attention=slots, decoder=decoder, **own)
+
+
+def _scene_decoder(section: Any, **given: Any):
+    """A decoder that shows each slot alone."""
+    if as_section("decoder", section)["name"] == "transformer":
+        raise ConfigError("config.decoder.name='transformer': only config.model.name='svq' decodes by image tokens.")
+    return build("decoder", section, **given)
 
 
 def _dtype(name: Any) -> jnp.dtype:
@@ -177,6 +201,12 @@ def _set_prediction(*, spec: Spec, **fields) -> SetPrediction:
     scales = tuple(each.scale for each in spec.properties if not each.num_classes)
     classes = tuple(each.num_classes for each in spec.properties if each.num_classes)
     return SetPrediction(columns=Columns(scales, classes), **fields)
+
+
+def _svq_task(*, spec: Spec, **fields) -> SemanticQuantization:
+    """As for `_object_discovery`."""
+    attributes = spec.arrays.get("attributes")
+    return SemanticQuantization(max_objects=attributes.shape[0] if attributes else 0, **fields)
 
 
 def _optimizer(*, learning_rate: float, **fields):
@@ -224,6 +254,7 @@ PARTS: dict[str, dict[str, Part]] = {
     "decoder": {
         "convolutions": _part(ConvolutionDecoder, "dtype", "image_size"),
         "pixels": _part(PixelDecoder, "dtype", "image_size"),
+        "transformer": _part(TransformerDecoder, "dtype", "image_size", "num_blocks"),
     },
     "model": {
         "perceiver": Part(_perceiver, (Perceiver, PerceiverEncoder), ("encoder", "num_classes")),
@@ -235,6 +266,7 @@ PARTS: dict[str, dict[str, Part]] = {
         "keras_perceiver": Part(_keras_perceiver, (KerasPerceiver,), ("num_classes",)),
         "slot_autoencoder": Part(_slot_autoencoder, (SlotAutoencoder, SlotAttention), ("slot_attention",)),
         "set_predictor": Part(_set_predictor, (SetPredictor, SlotAttention), ("slot_attention", "num_columns")),
+        "svq": Part(_svq, (SVQ, BlockSlotAttention), ("slot_attention",)),
     },
     "task": {
         "classification": Part(
@@ -242,6 +274,7 @@ PARTS: dict[str, dict[str, Part]] = {
         ),
         "object_discovery": Part(_object_discovery, (ObjectDiscovery,), ("model", "max_objects")),
         "set_prediction": Part(_set_prediction, (SetPrediction,), ("model", "columns")),
+        "svq": Part(_svq_task, (SemanticQuantization,), ("model", "max_objects")),
     },
     "optimizer": {name: Part(_optimizer, (_rate, make_optimizer)) for name in ("lamb", "adamw", "adam")},
     "schedule": {

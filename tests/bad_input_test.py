@@ -120,6 +120,12 @@ ROWS = [  # (what is copied, what is done to it, command, the expected line as a
     ("", nothing, ("main", TINY, "--config.evaluation.metric=acuracy"), "metric='acuracy' is unknown: the task has"),
     ("", nothing, ("main", TINY, "--config.micro_batches=0"), "micro_batches=0: expected a divisor of batch_size=32"),
     ("", nothing, ("main", TINY, "--config.model.num_cross_attend_heads=7"), "heads=7 does not divide latent_dim=64"),
+    (
+        "",
+        nothing,
+        ("main", "--config=configs/svq.py:tiny", "--config.model.num_blocks=5"),
+        "num_blocks=5 does not divide slot_dim=32",
+    ),
     ("", nothing, ("main", f"{CONFIG}:papper"), "variant 'papper' is unknown; did you mean 'paper'"),
     ("", nothing, ("main", TINY, "--config.batch_size=100"), "100 does not split over 8 devices.*of 8, e.g. 96 or 104"),
     ("", nothing, ("main", TINY, "--config.evaluation.batch_size=9"), "evaluation.batch_size=9 does not split over 8"),

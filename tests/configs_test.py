@@ -37,6 +37,10 @@ VARIANTS = {
         *("clevr6", "clevr6_seed", "tetrominoes", "own"),
     ],
     "set_prediction": ["", "cpu", "tiny"],
+    "svq": [
+        *("", "shapes", "multi_dsprites", "official", "cpu", "tiny"),
+        *("convolutions", "pixels", "transformer"),
+    ],
 }
 
 

@@ -52,6 +52,7 @@ def attend(
     mask: Bool[Array, "batch keys"] | None = None,
     *,
     over: str = "keys",
+    causal: bool = False,
     path: str = "auto",
     chunk_size: int = CHUNK_SIZE,
 ) -> Float[Array, "batch queries heads value_dim"]:
@@ -62,23 +63,27 @@ def attend(
         mask: True marks a real key; None means all are.
         over: what the softmax goes over: "keys", or "queries", which then compete for each key, and each takes the mean
             of the values by its shares (slot attention; on the dense path, in float32).
+        causal: query i sees the keys 0 .. i alone; not on the chunked path.
         path: "dense" holds all scores; "fused" is jax.nn.dot_product_attention, by cuDNN where it can;
             "chunked" goes over `chunk_size` keys at a time and recomputes scores backward;
             "auto" is what `resolve_path` says.
         chunk_size: keys a chunk.
 
     Raises:
-        ConfigError: an unknown path.
+        ConfigError: an unknown path, or a causal chunked one.
     """
     if over == "queries":
         return _competing(query, key, value, mask)
     backend, head_dim = jax.default_backend(), query.shape[-1]
-    path = resolve_path(path, backend=backend, dtype=query.dtype, length=key.shape[1], head_dim=head_dim)
+    length = 0 if causal and path == "auto" else key.shape[1]  # what no length makes chunked
+    path = resolve_path(path, backend=backend, dtype=query.dtype, length=length, head_dim=head_dim)
     if path == "dense":
-        return _dense(query, key, value, mask)
+        return _dense(query, key, value, mask, causal)
     if path == "fused":
         implementation = "cudnn" if cudnn_supports(backend, query.dtype, head_dim) else "xla"
-        return _fused(query, key, value, mask, implementation)
+        return _fused(query, key, value, mask, causal, implementation)
+    if causal:
+        raise ConfigError("causal attention has no chunked path: use dense, fused or auto.")
     return chunked_attend(query, key, value, mask, chunk_size)
 
 
@@ -88,14 +93,18 @@ def attention_weights(
     mask: Bool[Array, "batch keys"] | None = None,
     *,
     over: str = "keys",
+    causal: bool = False,
 ) -> Float[Array, "batch heads queries keys"]:
     """The float32 softmax of `attend`; over keys, a row without real keys is all zero, over queries, a masked key."""
     scores = jnp.einsum("bqhd,bkhd->bhqk", query, key, preferred_element_type=jnp.float32)
     scores = scores * query.shape[-1] ** -0.5
     axis = {"keys": -1, "queries": -2}[over]
+    mask = None if mask is None else mask[:, None, None, :]
+    if causal:
+        past = jnp.tri(*scores.shape[-2:], dtype=bool)
+        mask = past if mask is None else mask & past
     if mask is None:
         return jax.nn.softmax(scores, axis)
-    mask = mask[:, None, None, :]
     return jnp.where(mask, jax.nn.softmax(jnp.where(mask, scores, MASKED), axis), 0)
 
 
@@ -105,8 +114,8 @@ def sow_weights(module: nn.Module, query: Array, key: Array, mask: Array | None 
         module.sow("intermediates", WEIGHTS, attention_weights(query, key, mask))
 
 
-def _dense(query: Array, key: Array, value: Array, mask: Array | None) -> Array:
-    weights = attention_weights(query, key, mask).astype(value.dtype)
+def _dense(query: Array, key: Array, value: Array, mask: Array | None, causal: bool) -> Array:
+    weights = attention_weights(query, key, mask, causal=causal).astype(value.dtype)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, value)
 
 
@@ -120,12 +129,13 @@ def _competing(query: Array, key: Array, value: Array, mask: Array | None) -> Ar
     return jnp.einsum("bhqk,bkhd->bqhd", weights, value.astype(jnp.float32)).astype(value.dtype)
 
 
-def _fused(query: Array, key: Array, value: Array, mask: Array | None, implementation: str) -> Array:
+def _fused(query: Array, key: Array, value: Array, mask: Array | None, causal: bool, implementation: str) -> Array:
     if mask is None:
-        return jax.nn.dot_product_attention(query, key, value, implementation=implementation)
-    heads = jnp.broadcast_to(mask[:, None, None, :], (mask.shape[0], 1, query.shape[1], mask.shape[1]))
-    attended = jax.nn.dot_product_attention(query, key, value, mask=heads, implementation=implementation)
-    return jnp.where(mask.any(1)[:, None, None, None], attended, 0)
+        return jax.nn.dot_product_attention(query, key, value, is_causal=causal, implementation=implementation)
+    seen = jnp.broadcast_to(mask[:, None, :], (mask.shape[0], query.shape[1], mask.shape[1]))
+    seen = seen & jnp.tri(*seen.shape[1:], dtype=bool) if causal else seen
+    attended = jax.nn.dot_product_attention(query, key, value, mask=seen[:, None], implementation=implementation)
+    return jnp.where(seen.any(2)[:, :, None, None], attended, 0)
 
 
 class Projection(nn.Module):
@@ -236,14 +246,21 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: Float[Array, "batch length channels"]) -> Float[Array, "batch length channels"]:
-        width = inputs.shape[-1]
-        projections = [Projection(width, name=name)(width) for name in ("query", "key", "value")]
-        kernel, bias = (jnp.concatenate(parts, -1).astype(self.dtype) for parts in zip(*projections, strict=True))
-        merged = inputs.astype(self.dtype) @ kernel + bias
-        query, key, value = (split_heads(part, self.num_heads) for part in jnp.split(merged, 3, axis=-1))
+        query, key, value = project_heads(inputs, self.num_heads, self.dtype)
         sow_weights(self, query, key)
         attended = attend(query, key, value, path=self.attention_path, chunk_size=self.chunk_size)
-        return nn.Dense(width, dtype=self.dtype, name="out")(merge_heads(attended))
+        return nn.Dense(inputs.shape[-1], dtype=self.dtype, name="out")(merge_heads(attended))
+
+
+def project_heads(
+    inputs: Float[Array, "batch length channels"], num_heads: int, dtype: Any
+) -> list[Float[Array, "batch length heads dim"]]:
+    """Query, key and value of the inputs, with the parameters of the compact module that calls, as one product."""
+    width = inputs.shape[-1]
+    projections = [Projection(width, name=name)(width) for name in ("query", "key", "value")]
+    kernel, bias = (jnp.concatenate(parts, -1).astype(dtype) for parts in zip(*projections, strict=True))
+    merged = inputs.astype(dtype) @ kernel + bias
+    return [split_heads(part, num_heads) for part in jnp.split(merged, 3, axis=-1)]
 
 
 class MLP(nn.Module):

@@ -168,8 +168,8 @@ class GRU(nn.Module):
         return keep * state + (1 - keep) * jnp.tanh(n_in + reset * n)
 
 
-def slot_problems(module: SlotAttention) -> list[str]:
-    """What is wrong with the fields, a sentence each."""
+def slot_problems(module: nn.Module) -> list[str]:
+    """What is wrong with the fields of slot attention, a sentence each."""
     problems = [
         f"model.{name}={getattr(module, name)}: expected at least 1."
         for name in ("num_slots", "slot_dim", "num_iterations", "mlp_dim")

@@ -5,7 +5,8 @@
 `params - rate * direction`, rate = schedule(step) * state.lr_scale: the rate logged is the one applied.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,7 @@ def make_optimizer(
     decay_exclude: Sequence[str] = DECAY_EXCLUDE,
     clip_norm: Number | None = None,
     frozen: Sequence[str] = (),
+    rate_factors: Sequence[str] = (),
 ) -> optax.GradientTransformation:
     """Builds an optimizer whose updates are descent directions, to be scaled by the rate and subtracted.
 
@@ -45,6 +47,8 @@ def make_optimizer(
         decay_exclude: path patterns (see `parameter_paths`) of parameters that are not decayed; not for adam.
         clip_norm: largest global norm of the gradients of what is not frozen; None does not clip.
         frozen: path patterns of parameters whose direction is zero and for which no moments are stored.
+        rate_factors: "PATTERN=FACTOR": what the rate is multiplied by for the parameters of a path pattern, e.g.
+            "decoder/vae=3"; factors of several patterns multiply.
 
     Raises:
         ConfigError: a value out of range (here), a pattern that matches nothing (in `init`).
@@ -61,12 +65,16 @@ def make_optimizer(
         chain.append(optax.add_decayed_weights(weight_decay, mask=decayed))
     if name == "lamb":
         chain.append(scale_by_trust_ratio())
+    factors = _factors(rate_factors)
+    if factors:
+        chain.append(scale_by_path(factors))
     optimizer = _freeze(optax.chain(*chain), frozen)
 
     def init(params):
         own = [pattern for pattern in decay_exclude if pattern not in DECAY_EXCLUDE]
         parameter_paths.check_patterns(params, frozen, "frozen")
         parameter_paths.check_patterns(params, own, "decay_exclude")
+        parameter_paths.check_patterns(params, list(factors), "rate_factors")
         return optimizer.init(params)
 
     return optax.GradientTransformation(init, optimizer.update)
@@ -86,6 +94,33 @@ def scale_by_trust_ratio() -> optax.GradientTransformation:
         return jax.tree_util.tree_map_with_path(scale, updates, params), state
 
     return optax.GradientTransformation(optax.init_empty_state, update)
+
+
+def scale_by_path(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Times the factor of every path pattern that selects the parameter."""
+
+    def scale(path, update):
+        joined = parameter_paths.join(path)
+        return update * math.prod(f for pattern, f in factors.items() if parameter_paths.matches(joined, [pattern]))
+
+    def update(updates, state, params):
+        return jax.tree_util.tree_map_with_path(scale, updates), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
+
+
+def _factors(rules: Sequence[str]) -> dict[str, float]:
+    """Pattern -> factor of "PATTERN=FACTOR" rules."""
+    factors = {}
+    for rule in rules:
+        pattern, _, factor = rule.rpartition("=")
+        try:
+            factors[pattern] = float(factor)
+        except ValueError:
+            factors[pattern] = math.nan
+        if not pattern or not 0 <= factors[pattern] < math.inf:
+            raise ConfigError(f"optimizer: rate_factors={rule!r}: expected PATTERN=FACTOR, e.g. 'decoder/vae=3'.")
+    return factors
 
 
 def _freeze(optimizer: optax.GradientTransformation, frozen: Sequence[str]) -> optax.GradientTransformation:

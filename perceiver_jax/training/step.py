@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array
@@ -14,6 +15,9 @@ from perceiver_jax.metrics.statistics import Mean
 from perceiver_jax.tasks.base import Batch, Task
 from perceiver_jax.training.sharding import batch_sharding, replicated
 from perceiver_jax.training.state import TrainState
+
+ADVANCE = np.uint32(2**32 - 1)
+"""Number of no micro-batch: what `Task.advance` draws is independent of what the loss drew."""
 
 
 class Report(NamedTuple):
@@ -79,7 +83,7 @@ def make_train_step(
         direction, opt_state = optimizer.update(grads, state.opt_state, state.params)
         norm = optax.tree.norm(grads)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, direction)
-        rng = jax.random.fold_in(jax.random.key(seed), state.step)
+        rng = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), ADVANCE)
         extra = task.advance(state.extra, sums, rng)
         ema = _average(state.ema, params, ema_decay, state.step)
         updated = state.replace(params=params, opt_state=opt_state, extra=extra, ema=ema)

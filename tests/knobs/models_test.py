@@ -207,7 +207,7 @@ def test_each_field_of_the_positions(name):
 
 
 def test_each_part_has_a_row():
-    slots = {"slot_autoencoder", "set_predictor"}  # which are in `slots_test`
+    slots = {"slot_autoencoder", "set_predictor", "svq"}  # which are in `slots_test` and `svq_test`
     assert {*MODELS, *slots} == set(registry.PARTS["model"])
     assert {*ADAPTERS, *OTHER_ADAPTERS} == set(registry.PARTS["adapter"])
     assert set(POSITIONS) == set(registry.PARTS["positions"])

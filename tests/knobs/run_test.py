@@ -48,6 +48,7 @@ TASKS = {  # name: (model, another value of each field)
         lambda: build("model", "set_predictor", {k: v for k, v in SLOTS.items() if k != "decoder"}, spec=SETS),
         {"num_slots": 3, "num_iterations": 1},
     ),
+    "svq": (lambda: build("model", "svq", SLOTS | {"num_blocks": 2, "codebook_size": 3}, spec=SPEC), {}),
 }
 OPTIMIZER = {
     "learning_rate": 2e-3,
@@ -58,6 +59,7 @@ OPTIMIZER = {
     "decay_exclude": ("*/kernel",),
     "clip_norm": 1.0,
     "frozen": ("a/*",),
+    "rate_factors": ("a/*=2",),
 }
 OPTIMIZERS = {"lamb": {"weight_decay": 0.1}, "adamw": {"weight_decay": 0.1}, "adam": {}}
 SCHEDULE = {
@@ -155,7 +157,7 @@ class Linear(nn.Module):
 def test_each_field_of_a_task(name):
     spec = SETS if name == "set_prediction" else SPEC
     batch = {name: jnp.zeros((4, *array.shape), array.dtype) for name, array in spec.arrays.items()}
-    batch["weight"] = jnp.ones(4)
+    batch |= {"weight": jnp.ones(4), "id": jnp.arange(4)}
     make_model, changes = TASKS[name]
 
     def seen(values):

@@ -150,3 +150,22 @@ def test_all_values_out_of_range_are_named_at_once():
         assert part in str(error.value)
     with pytest.raises(ConfigError, match="use adamw or lamb"):
         make_optimizer(name="adam", weight_decay=0.1)
+
+
+def test_rate_factors_scale_the_update_of_their_parameters():
+    def run_with(**options):
+        return run(make_optimizer(name="adam", **options), parameters(), num_steps=1)[0]
+
+    start, plain = parameters(), run_with()
+    scaled = run_with(rate_factors=("cross_attend=3", "*/bias=0.5"))
+    for path, factor in ((("latents",), 1), (("cross_attend", "kernel"), 3), (("cross_attend", "bias"), 1.5)):
+        first, one, other = start, plain, scaled
+        for key in path:
+            first, one, other = first[key], one[key], other[key]
+        np.testing.assert_allclose(other - first, factor * (one - first), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("rule", ["cross_attend", "cross_attend=x", "=3", "cross_attend=-1", "nothing=2"])
+def test_wrong_rate_factors_are_named(rule):
+    with pytest.raises(ConfigError, match="rate_factors"):
+        make_optimizer(name="adam", rate_factors=(rule,)).init(parameters())

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SVQ (Wu et al. 2024, https://arxiv.org/abs/2402.01203), stage one: images as codes of objects' blocks.
+
+    python -m perceiver_jax.main --config=configs/svq.py:shapes
+
+Default and `:shapes`: 4 slots of 4 blocks, 512 codes of 16 channels each, on discs, squares and triangles of 64 pixels,
+up to 3 of them so that a slot is left for the background. `:multi_dsprites`: sprites on grey, 6 slots. `:official`: the
+authors' sizes (github.com/yfw/nlotm) on 128 pixels. `:cpu`: 32 pixels and MLPs, for two cores; `:tiny` checks
+everything in a minute. After another variant, `convolutions` and `pixels` replace the decoder of image tokens by one
+whose slots each draw their part, `transformer` the other way round, e.g. `:cpu,transformer`.
+
+The prior over the codes: configs/svq_prior.py. Not measured yet.
+"""
+
+from perceiver_jax.config import ConfigDict, default, section, vary
+
+
+def get_config(variants: str = "") -> ConfigDict:
+    """Adam 1e-4, batch 32, 100 epochs; the variants are the functions below."""
+    config = default()
+    config.num_epochs = 100.0
+    config.log_every_steps = 100
+    config.evaluation.update(batch_size=64, metric="mse", mode="min")
+    config.data = section("data", "shapes", max_objects=3, num_train=10_000)
+    config.task = section("task", "svq")
+    config.model = section(
+        "model",
+        "svq",
+        encoder=section("encoder", "convolutions", strides=(1, 2, 1, 1)),
+        decoder=section("decoder", "transformer", vocab_size=512, num_layers=4),
+    )
+    config.optimizer = section("optimizer", "adam", learning_rate=1e-4, clip_norm=1.0)
+    config.schedule = section("schedule", "constant", warmup_epochs=5.0)
+    sizes = {"shapes": lambda config: None, "multi_dsprites": multi_dsprites, "official": official}
+    decoders = {"convolutions": convolutions, "pixels": pixels, "transformer": transformer}
+    return vary(config, variants, sizes | {"cpu": cpu, "tiny": tiny} | decoders)
+
+
+def multi_dsprites(config: ConfigDict) -> None:
+    """2 to 5 sprites on grey, 60,000 images, 6 slots."""
+    config.data = section("data", "sprites", num_train=60_000)
+    config.model.num_slots = 6
+
+
+def official(config: ConfigDict) -> None:
+    """16 blocks of 128 channels, 64 codes each; 1,024 image tokens of 4,096; batch 40, half-life 250,000 steps.
+
+    Encoder 1e-4, decoder and VAE 3e-4, as the authors; their VAE alone has no warm-up and no decay, ours has both.
+    """
+    config.data.update(size=128, max_objects=4)
+    config.model.encoder = section("encoder", "convolutions", num_channels=512, strides=(2, 1, 1, 1))
+    config.model.update(num_slots=5, slot_dim=2048, num_blocks=16, codebook_size=64, mlp_dim=192, feature_dim=192)
+    config.model.initializer = "shared_gaussian"
+    config.model.decoder = section("decoder", "transformer")
+    config.batch_size, config.num_epochs = 40, 500.0
+    config.optimizer.rate_factors = ("decoder=3",)
+    config.schedule = section("schedule", "exponential", gamma=0.5, decay_steps=250_000, warmup_steps=30_000)
+
+
+def convolutions(config: ConfigDict) -> None:
+    """The published broadcast decoder of 64 pixels: grid of image_size / 8."""
+    config.model.decoder = section("decoder", "convolutions", strides=(2, 2, 2, 1))
+
+
+def pixels(config: ConfigDict) -> None:
+    """An MLP at each place of 4 x 4 pixels."""
+    config.model.decoder = section("decoder", "pixels", patch_size=4, fourier_bands=8)
+
+
+def transformer(config: ConfigDict) -> None:
+    """Image tokens."""
+    config.model.decoder = section(
+        "decoder", "transformer", vocab_size=256, num_layers=3, dim=128, annealing_steps=5000
+    )
+
+
+def cpu(config: ConfigDict) -> None:
+    """Encoder, decoder and schedule of configs/slot_attention.py:cpu; 4 slots of 8 blocks, 64 codes each."""
+    config.data.update(size=32, min_radius=0.12, max_radius=0.2, num_train=50_000)
+    config.model.encoder = section("encoder", "patches", patch_size=4, context=4, num_channels=128)
+    config.model.decoder = section("decoder", "pixels", patch_size=4, fourier_bands=8, num_channels=64)
+    config.model.update(num_blocks=8, codebook_size=64, mlp_dim=32, initializer="learned_noise", gradient="bilevel")
+    config.model.continuous_steps = 4_000  # slots find objects first
+    config.num_steps = 20_000
+    config.optimizer.update(learning_rate=2e-3, clip_norm=768.0)  # of a sum over 3,072 colours, divided by 4
+    config.schedule = section("schedule", "cosine", warmup_steps=500)
+
+
+def tiny(config: ConfigDict) -> None:
+    """A few hundred steps of `cpu` at 16 pixels."""
+    cpu(config)
+    config.data.update(size=16, max_objects=2, min_objects=1, num_train=2048, num_validation=64, num_test=64)
+    config.data.update(min_radius=0.15, max_radius=0.25)
+    config.model.encoder.num_channels = config.model.decoder.num_channels = 32
+    config.model.update(num_slots=3, slot_dim=32, mlp_dim=16, feature_dim=32, num_blocks=4, codebook_size=16)
+    config.model.continuous_steps = 64
+    config.num_steps = 256
+    config.log_every_steps = 32
+    config.schedule.warmup_steps = 16

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Slot attention whose slots consist of blocks (SysBinder, Singh et al. 2023, https://arxiv.org/abs/2211.01177).
+
+Queries, keys and values see whole slots; GRU and MLP keep the blocks apart, each with parameters of its own. After each
+iteration the slots are quantised, and the next one begins with their codes (Wu et al. 2024, section 3).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.models.attention import attend, attention_weights
+from perceiver_jax.models.quantizer import Blocks, Quantized, Slots, check_blocks, split_blocks
+from perceiver_jax.models.slot_attention import GLOROT, GRU, NORM_EPSILON, FirstSlots, slot_problems
+
+
+class Parsed(NamedTuple):
+    """What block slot attention gives.
+
+    Attributes:
+        quantized: the slots after the last iteration.
+        unquantized: what they were made of.
+        attention: of every iteration, each slot's share of each input, which sum to 1 over the slots.
+    """
+
+    quantized: Quantized
+    unquantized: Slots
+    attention: Float[Array, "batch num_iterations num_slots length"]
+
+
+class BlockSlotAttention(nn.Module):
+    """Inputs (batch, length, channels) to slots of codes; fields as for `SlotAttention`, and `num_blocks`.
+
+    `mlp_dim` is the hidden width of the MLP of each block.
+    """
+
+    num_slots: int = 4
+    slot_dim: int = 64
+    num_iterations: int = 3
+    num_blocks: int = 4
+    mlp_dim: int = 64
+    initializer: str = "learned"
+    gradient: str = "full"
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        problems = slot_problems(self)
+        if problems:
+            raise ConfigError(" ".join(problems))
+        check_blocks(self.num_blocks, self.slot_dim)
+        self.input_norm = nn.LayerNorm(NORM_EPSILON)
+        self.key = nn.Dense(self.slot_dim, use_bias=False, kernel_init=GLOROT, dtype=self.dtype)
+        self.value = nn.Dense(self.slot_dim, use_bias=False, kernel_init=GLOROT, dtype=self.dtype)
+        self.first = FirstSlots(self.num_slots, self.slot_dim, self.initializer)
+        self.update = BlockSlotUpdate(self.slot_dim, self.num_blocks, self.mlp_dim)
+
+    def __call__(self, inputs: Float[Array, "batch length channels"], quantize: Callable[[Slots], Quantized]) -> Parsed:
+        """Group, and quantise at the end of each iteration."""
+        inputs = self.input_norm(inputs)
+        key, value = self.key(inputs)[:, :, None], self.value(inputs)[:, :, None]
+        slots = first = self.first(len(inputs), None, None)
+        maps = []
+        for iteration in range(self.num_iterations):
+            if iteration == self.num_iterations - 1 and self.gradient != "full":
+                slots = jax.lax.stop_gradient(slots)
+                if self.gradient == "bilevel":
+                    slots = slots + first - jax.lax.stop_gradient(first)
+            updated, shares = self.update(slots, key, value)
+            quantized = quantize(updated)
+            slots = quantized.slots
+            maps.append(shares)
+        return Parsed(quantized, updated, jnp.stack(maps, 1))
+
+
+class BlockSlotUpdate(nn.Module):
+    """One iteration: attention of whole slots, then GRU and residual MLP of each block."""
+
+    slot_dim: int
+    num_blocks: int
+    mlp_dim: int
+
+    @nn.compact
+    def __call__(
+        self, slots: Slots, key: Float[Array, "batch length 1 dim"], value: Float[Array, "batch length 1 dim"]
+    ) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
+        query = nn.Dense(self.slot_dim, use_bias=False, kernel_init=GLOROT, name="query")
+        query = query(nn.LayerNorm(NORM_EPSILON, name="norm")(slots))[:, :, None]
+        shares = attention_weights(query, key, over="queries")[:, 0]
+        attended = attend(query, key, value, over="queries")[:, :, 0].astype(jnp.float32)
+        blocks = (split_blocks(part, self.num_blocks) for part in (slots, attended))
+        return BlockUpdate(self.mlp_dim, name="blocks")(*blocks).reshape(slots.shape), shares
+
+
+class BlockUpdate(nn.Module):
+    """GRU and residual MLP, the same for all slots, with other parameters for each block."""
+
+    mlp_dim: int
+
+    @nn.compact
+    def __call__(self, blocks: Blocks, attended: Blocks) -> Blocks:
+        of_each_block = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": -2, "out_axes": -2}
+        blocks = nn.vmap(GRU, **of_each_block)(name="gru")(blocks, attended)
+        return blocks + nn.vmap(BlockMLP, **of_each_block)(self.mlp_dim, name="mlp")(blocks)
+
+
+class BlockMLP(nn.Module):
+    """Norm, hidden layer with ReLU, and back."""
+
+    mlp_dim: int
+
+    @nn.compact
+    def __call__(self, block: Float[Array, "*batch dim"]) -> Float[Array, "*batch dim"]:
+        hidden = nn.Dense(self.mlp_dim, kernel_init=GLOROT, name="hidden")(nn.LayerNorm(NORM_EPSILON)(block))
+        return nn.Dense(block.shape[-1], kernel_init=GLOROT, name="out")(nn.relu(hidden))

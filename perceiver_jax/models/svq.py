@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Semantic vector quantisation (Wu et al. 2024, https://arxiv.org/abs/2402.01203, section 3): images as codes of slots.
+
+Encoder, block slot attention with a quantiser, and a decoder. The prior over the codes is a model of its own.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+from flax import linen as nn
+from jaxtyping import Array, Float, Key, Shaped
+
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.models.block_slot_attention import BlockSlotAttention, Parsed
+from perceiver_jax.models.broadcast_decoders import GLOROT, SoftPositions
+from perceiver_jax.models.image_decoders import Images
+from perceiver_jax.models.quantizer import Indices, Slots, SoftPrototypes, VectorQuantizer
+from perceiver_jax.models.slot_attention import NORM_EPSILON
+from perceiver_jax.models.slot_autoencoder import centered
+from perceiver_jax.models.transformer import GREEDY
+
+QUANTIZERS = {"vq": VectorQuantizer, "soft": SoftPrototypes}
+
+Masks = Float[Array, "batch num_slots height width 1"]
+
+
+class Coded(NamedTuple):
+    """What the autoencoder gives.
+
+    Attributes:
+        recon: the image in training, from -1 to 1; a decoder of tokens has seen the true tokens before each, unlike in
+            `SVQ.decode`.
+        masks: share of every slot in every pixel: the decoder's, or where it has none, those of the last attention.
+        slots: of codes.
+        unquantized: what they were made of.
+        indices: of the codes.
+        attention: of every iteration, each slot's share of each place of the encoder's grid.
+        losses: name -> the decoder's part of the loss of every example.
+        commitment: mean squared distance of the slots of every example to their codes.
+    """
+
+    recon: Images
+    masks: Masks
+    slots: Slots
+    unquantized: Slots
+    indices: Indices
+    attention: Float[Array, "batch num_iterations num_slots rows columns"]
+    losses: dict[str, Float[Array, "batch"]]
+    commitment: Float[Array, "batch"]
+
+
+class SVQ(nn.Module):
+    """Images (batch, height, width, 3), uint8 or float from 0 to 255, to codes and back.
+
+    Attributes:
+        decoder: of `image_decoders`.
+        feature_dim: of the inputs that slot attention gets; a layer norm and an MLP of this width make them.
+        codebook_size: codes of each block.
+        quantize: "vq", or "soft" for mixtures of prototypes instead of codes.
+        commitment_weight: of the distance of the slots to their codes in the loss.
+        continuous_steps: of training, at its start, in which slots go on as they are while the codes follow ("vq").
+    """
+
+    encoder: nn.Module
+    slot_attention: BlockSlotAttention
+    decoder: nn.Module
+    feature_dim: int = 64
+    codebook_size: int = 512
+    quantize: str = "vq"
+    commitment_weight: float = 50.0
+    continuous_steps: int = 0
+
+    def setup(self):
+        if self.quantize not in QUANTIZERS:
+            raise ConfigError(f"model.quantize={self.quantize!r}: expected one of {', '.join(QUANTIZERS)}.")
+        slots = self.slot_attention
+        self.quantizer = QUANTIZERS[self.quantize](
+            slots.num_blocks, self.codebook_size, slots.slot_dim, self.continuous_steps
+        )
+        self.features = GridFeatures(self.feature_dim)
+
+    def __call__(self, inputs: Shaped[Array, "batch height width colors"], *, train: bool = False) -> Coded:
+        """Take apart into codes and put together again."""
+        images = centered(inputs)
+        parsed, maps = self._parse(images, train)
+        slots, indices, commitment = parsed.quantized
+        decoded = self.decoder(slots, images, train)
+        masks = enlarged(maps[:, -1], images.shape[1:3]) if decoded.masks is None else decoded.masks
+        return Coded(decoded.image, masks, slots, parsed.unquantized, indices, maps, decoded.losses, commitment)
+
+    def encode(self, inputs: Shaped[Array, "batch height width colors"]) -> tuple[Slots, Indices, Masks]:
+        """Slots, their codes and masks of images."""
+        coded = self(inputs)
+        return coded.slots, coded.indices, coded.masks
+
+    def lookup(self, indices: Indices) -> Slots:
+        """The slots that are made of these codes: exactly those that `encode` gives with them."""
+        return self.quantizer.lookup(indices)
+
+    def decode(self, slots: Slots, rng: Key[Array, "..."], temperature: float = GREEDY) -> Images:
+        """Images of the slots alone; see `TransformerDecoder.generate`."""
+        return self.decoder.generate(slots, rng, temperature)
+
+    def _parse(
+        self, images: Images, train: bool
+    ) -> tuple[Parsed, Float[Array, "batch num_iterations num_slots rows columns"]]:
+        features = self.features(self.encoder(images))
+        batch, rows, columns, channels = features.shape
+        quantize = functools.partial(self.quantizer, train=train)
+        parsed = self.slot_attention(features.reshape(batch, rows * columns, channels), quantize)
+        return parsed, parsed.attention.reshape(*parsed.attention.shape[:3], rows, columns)
+
+
+class GridFeatures(nn.Module):
+    """Positions, layer norm and MLP on the encoder's grid, as in `SlotAutoencoder`."""
+
+    feature_dim: int
+
+    @nn.compact
+    def __call__(
+        self, grid: Float[Array, "batch rows columns channels"]
+    ) -> Float[Array, "batch rows columns feature_dim"]:
+        features = nn.LayerNorm(NORM_EPSILON, name="norm")(SoftPositions(name="positions")(grid))
+        features = nn.relu(nn.Dense(self.feature_dim, kernel_init=GLOROT, name="mlp_hidden")(features))
+        return nn.Dense(self.feature_dim, kernel_init=GLOROT, name="mlp_out")(features)
+
+
+def enlarged(maps: Float[Array, "batch num_slots rows columns"], size: tuple[int, int]) -> Masks:
+    """Shares of the encoder's places as shares of pixels, between the places by a straight line."""
+    return jax.image.resize(maps, (*maps.shape[:2], *size), "linear")[..., None]
