@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Look at a run: `python -m perceiver_jax.visualize WHAT [--workdir=RUN] [--format=png,svg,pdf]`.
 
-Pictures go to RUN/figures/. Without --workdir the newest run under runs/ is taken. It needs neither the data set nor a
-network. `selftest` needs no run either: it draws every kind of figure into WORKDIR/figures/.
+Pictures go to RUN/figures/. Without --workdir the newest run under runs/ is taken. It needs no network and, but for
+`svq`, no data set. `selftest` needs no run either: it draws every kind of figure into WORKDIR/figures/.
 """
 
 import importlib
@@ -42,9 +42,10 @@ WHAT: dict[str, str] = {
     "attention": "perceiver_jax.reports.attention_report",
     "results": "perceiver_jax.reports.dashboard",
     "demo": "perceiver_jax.reports.demo",
+    "svq": "perceiver_jax.code_report",
     SELFTEST: "perceiver_jax.reports.selftest",
 }
-"""What can be looked at -> the module of reports/ whose `write(run, formats, flags)` returns the files it wrote."""
+"""What can be looked at -> the module whose `write(run, formats, flags)` returns the files it wrote."""
 
 
 def main(argv: Sequence[str]) -> None:

@@ -14,9 +14,10 @@ import numpy as np
 from perceiver_jax.data.babble import Babble
 from perceiver_jax.data.drawings import Drawings
 from perceiver_jax.data.patterns import Patterns
+from perceiver_jax.data.scenes import Shapes
 from perceiver_jax.data.solids import Solids
 from perceiver_jax.data.source import Source
-from perceiver_jax.figures import attention, canvas, confidence, confusion, dashboard
+from perceiver_jax.figures import attention, canvas, code_views, confidence, confusion, dashboard
 from perceiver_jax.figures import curves as comparison
 from perceiver_jax.files import write_all
 from perceiver_jax.metrics.calibration import calibration_bins, calibration_errors
@@ -131,6 +132,20 @@ def _maps(count: int, inputs: int, rise: float) -> dict[str, np.ndarray]:
     return {"cross": cross / cross.sum(-1, keepdims=True), "probabilities": np.tile([[0.2, 0.7, 0.1]], (count, 1))}
 
 
+def _decompositions() -> Any:
+    """Scenes as they would be taken apart at best."""
+    scenes = Shapes(size=32, max_objects=3).load("train", np.arange(3), None)
+    masks = np.stack([scenes["objects"] == k for k in range(4)], 1).astype(np.float32)
+    return code_views.decompositions(scenes["image"], scenes["image"], masks)
+
+
+def _code_use() -> Any:
+    """Codebooks that are used evenly, unevenly, and by a few codes alone."""
+    shares = [np.exp(-np.arange(64) / scale) for scale in (1000, 20, 4)]
+    counts = np.stack([np.random.default_rng(0).multinomial(4000, share / share.sum()) for share in shares])
+    return code_views.use_of_codes(counts, ["even", "uneven", "few"])
+
+
 KINDS: dict[str, Callable[[], Any]] = {
     "samples_clouds": lambda: _samples(Solids(num_points=512)),
     "samples_images": lambda: _samples(Drawings(size=32)),
@@ -146,5 +161,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "attention_sequence": lambda: _attention(Patterns(num_channels=3), "sequence"),
     "attention_text": lambda: _attention(Babble(), "text"),
     "attention_evolution": _evolution,
+    "codes_decompositions": _decompositions,
+    "codes_use": _code_use,
 }
 """Name of the file -> what draws its matplotlib figure."""
