@@ -68,7 +68,8 @@ def _counts(run: experiment.Run, source: Any, split: str) -> np.ndarray:
     """(num_blocks, codebook_size): how often the examples of the split have each code."""
     codes = dataclasses.replace(run, task=Encoding(model=run.task.model)).predictions(split, source=source)["codes"]
     size = run.task.model.codebook_size
-    return np.stack([np.bincount(codes[..., block].ravel(), minlength=size) for block in range(codes.shape[2])])
+    used = [np.bincount(codes[..., block].ravel(), minlength=size) for block in range(codes.shape[2])]
+    return np.stack(used).astype(np.float64)
 
 
 def _swapped(run: experiment.Run, first: np.ndarray, second: np.ndarray) -> np.ndarray:
