@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
 
 def train(config: dict, workdir: Path, console, preemption) -> None:
     """Trains, tests the best checkpoint, and says what to run next."""
-    from perceiver_jax import experiment, run_folder
+    from perceiver_jax import experiment, run_folder, stages
     from perceiver_jax.training import memory
     from perceiver_jax.training.console import duration
     from perceiver_jax.training.loop import train as run_loop
@@ -47,6 +47,7 @@ def train(config: dict, workdir: Path, console, preemption) -> None:
 
     began = time.perf_counter()
     with preemption.interruptible("preempted before the first step: nothing to save; run the same command to go on"):
+        config = stages.resolve(config, console.say)
         training = experiment.build(config)
         state = experiment.abstract_training_state(training)
         new = run_folder.is_new(workdir)

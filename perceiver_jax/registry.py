@@ -15,6 +15,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from perceiver_jax.data.babble import Babble
+from perceiver_jax.data.codes import Codes
 from perceiver_jax.data.drawings import Drawings
 from perceiver_jax.data.image_set import ImageSet
 from perceiver_jax.data.modelnet import ModelNet
@@ -24,7 +25,7 @@ from perceiver_jax.data.own_scenes import OwnScenes
 from perceiver_jax.data.patterns import Patterns
 from perceiver_jax.data.scenes import Shapes, Sprites
 from perceiver_jax.data.solids import Solids
-from perceiver_jax.data.spec import Spec
+from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.data.text import Text
 from perceiver_jax.data.timeseries import TimeSeries
 from perceiver_jax.errors import ConfigError
@@ -32,6 +33,7 @@ from perceiver_jax.metrics.average_precision import Columns
 from perceiver_jax.models.adapters import PointAdapter, SequenceAdapter, TokenAdapter
 from perceiver_jax.models.block_slot_attention import BlockSlotAttention
 from perceiver_jax.models.broadcast_decoders import ConvolutionDecoder, PixelDecoder
+from perceiver_jax.models.code_prior import CodePrior
 from perceiver_jax.models.decoders import PerceiverIO, QueryDecoder
 from perceiver_jax.models.image_adapters import ConvolutionAdapter, ImageAdapter
 from perceiver_jax.models.image_decoders import SceneDecoder, TransformerDecoder
@@ -43,6 +45,7 @@ from perceiver_jax.models.slot_attention import SlotAttention
 from perceiver_jax.models.slot_autoencoder import ConvolutionEncoder, PatchEncoder, SlotAutoencoder
 from perceiver_jax.models.svq import SVQ
 from perceiver_jax.tasks.classification import Classification
+from perceiver_jax.tasks.code_prior import CodeModeling
 from perceiver_jax.tasks.object_discovery import ObjectDiscovery
 from perceiver_jax.tasks.set_prediction import SetPrediction
 from perceiver_jax.tasks.svq import SemanticQuantization
@@ -164,6 +167,12 @@ def _scene_decoder(section: Any, **given: Any):
     return build("decoder", section, **given)
 
 
+def _code_prior(*, spec: Spec, dtype: Any, **fields) -> CodePrior:
+    """Slots and blocks are those of the data."""
+    num_slots, num_blocks = spec.arrays["codes"].shape
+    return CodePrior(num_slots=num_slots, num_blocks=num_blocks, dtype=_dtype(dtype), **fields)
+
+
 def _dtype(name: Any) -> jnp.dtype:
     if name not in DTYPES:
         raise ConfigError(f"config.model.dtype={name!r} is unknown: expected {', '.join(DTYPES)}.")
@@ -209,6 +218,21 @@ def _svq_task(*, spec: Spec, **fields) -> SemanticQuantization:
     return SemanticQuantization(max_objects=attributes.shape[0] if attributes else 0, **fields)
 
 
+def _code_modeling(*, spec: Spec, model: CodePrior, autoencoder: Any, image_size: int) -> CodeModeling:
+    """The autoencoder is built as in its own run, and must make the codes that the data are."""
+    image = Spec({"image": ArraySpec((image_size, image_size, 3), "uint8")})
+    autoencoder = build("model", autoencoder, spec=image)
+    slots = autoencoder.slot_attention
+    made = slots.num_slots, slots.num_blocks, autoencoder.codebook_size
+    modelled = model.num_slots, model.num_blocks, model.codebook_size
+    if made != modelled:
+        raise ConfigError(
+            f"codes of {modelled} slots, blocks and codes a block: the autoencoder makes {made}. Use the data, and the "
+            "codebook_size, of the run that the prior begins with."
+        )
+    return CodeModeling(model=model, autoencoder=autoencoder, image_size=image_size)
+
+
 def _optimizer(*, learning_rate: float, **fields):
     """`learning_rate` stands in the optimizer's section, where people look for it, and goes to the schedule."""
     del learning_rate
@@ -234,6 +258,7 @@ PARTS: dict[str, dict[str, Part]] = {
         "multi_object": _part(MultiObject, "seed"),
         "own_scenes": _part(OwnScenes, "seed"),
         "own": _part(OwnExamples, "seed"),
+        "codes": _part(Codes, "seed"),
         "own_sequences": _part(OwnSequences, "seed"),
     },
     "positions": {
@@ -267,6 +292,7 @@ PARTS: dict[str, dict[str, Part]] = {
         "slot_autoencoder": Part(_slot_autoencoder, (SlotAutoencoder, SlotAttention), ("slot_attention",)),
         "set_predictor": Part(_set_predictor, (SetPredictor, SlotAttention), ("slot_attention", "num_columns")),
         "svq": Part(_svq, (SVQ, BlockSlotAttention), ("slot_attention",)),
+        "code_prior": Part(_code_prior, (CodePrior,), ("num_slots", "num_blocks")),
     },
     "task": {
         "classification": Part(
@@ -275,6 +301,7 @@ PARTS: dict[str, dict[str, Part]] = {
         "object_discovery": Part(_object_discovery, (ObjectDiscovery,), ("model", "max_objects")),
         "set_prediction": Part(_set_prediction, (SetPrediction,), ("model", "columns")),
         "svq": Part(_svq_task, (SemanticQuantization,), ("model", "max_objects")),
+        "code_prior": Part(_code_modeling, (CodeModeling,), ("model",)),
     },
     "optimizer": {name: Part(_optimizer, (_rate, make_optimizer)) for name in ("lamb", "adamw", "adam")},
     "schedule": {

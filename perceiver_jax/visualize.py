@@ -2,8 +2,8 @@
 """Look at a run: `python -m perceiver_jax.visualize WHAT [--workdir=RUN] [--format=png,svg,pdf]`.
 
 Pictures go to RUN/figures/. Without --workdir the newest run under runs/ is taken. It needs neither the data set nor a
-network, but for `slots`, which asks the model about --num images of the data. `selftest` needs no run either: it draws
-every kind of figure into WORKDIR/figures/.
+network, but for `slots` and `svq`, which ask the model about images of the data. `selftest` needs no run either: it
+draws every kind of figure into WORKDIR/figures/.
 """
 
 import importlib
@@ -48,9 +48,10 @@ WHAT: dict[str, str] = {
     "results": "perceiver_jax.reports.dashboard",
     "demo": "perceiver_jax.reports.demo",
     "slots": "perceiver_jax.reports.slots",
+    "svq": "perceiver_jax.code_report",
     SELFTEST: "perceiver_jax.reports.selftest",
 }
-"""What can be looked at -> the module of reports/ whose `write(run, formats, flags)` returns the files it wrote."""
+"""What can be looked at -> the module whose `write(run, formats, flags)` returns the files it wrote."""
 OF_MODEL = ("slots",)
 """What asks the model: `run` is what `experiment.load` gives instead of the folder."""
 

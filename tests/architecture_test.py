@@ -23,14 +23,18 @@ LIBRARY = PARTS | {
     "run_folder",
     "config",
     "validation",
+    "stages",
+    "generation",
+    "code_report",
 }
+ABOVE = {"prediction", "generation", "stages", "code_report"}  # of experiment
 MAY_IMPORT = {
     "errors": set(),
     "invocation": set(),
     "value_types": set(),
     "files": {"errors"},
     **{part: {"errors"} for part in PARTS},
-    "data": {"errors", "invocation"},
+    "data": {"errors", "files", "invocation"},
     "tasks": PARTS | {"errors"},
     "weights": PARTS | {"errors"},
     "training": {
@@ -48,9 +52,12 @@ MAY_IMPORT = {
     "registry": PARTS | {"tasks", "weights", "training", "errors", "value_types"},
     "config": {"registry", "errors", "files", "value_types"},
     "validation": {"tasks", "training", "metrics", "data", "errors"},
-    "experiment": LIBRARY - {"experiment", "prediction", "run_folder"} | {"errors"},
-    "prediction": LIBRARY - {"prediction", "run_folder", "config"} | {"errors"},
-    "run_folder": LIBRARY - {"run_folder", "prediction"} | {"errors", "files"},
+    "experiment": LIBRARY - {"experiment", "run_folder", *ABOVE} | {"errors"},
+    "prediction": LIBRARY - {"run_folder", "config", *ABOVE} | {"errors"},
+    "generation": LIBRARY - {"run_folder", "config", *ABOVE} | {"errors"},
+    "stages": LIBRARY - {"run_folder", "config", *ABOVE} | {"errors", "files"},
+    "code_report": LIBRARY - {"run_folder", "config", *ABOVE} | {"errors", "files"},
+    "run_folder": LIBRARY - {"run_folder", *ABOVE} | {"errors", "files"},
     "command_line": {"errors"},
 }
 VERB_MAY_IMPORT = LIBRARY | {"errors", "command_line"}

@@ -13,6 +13,7 @@ import pytest
 
 from perceiver_jax import config as configs
 from perceiver_jax import experiment
+from perceiver_jax.data import codes
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.training.record import num_parameters
@@ -37,6 +38,7 @@ VARIANTS = {
         *("clevr6", "clevr6_seed", "tetrominoes", "own"),
     ],
     "set_prediction": ["", "cpu", "tiny"],
+    "svq_prior": ["", "shapes", "multi_dsprites", "official", "cpu", "tiny"],
     "svq": [
         *("", "shapes", "multi_dsprites", "official", "cpu", "tiny"),
         *("convolutions", "pixels", "transformer"),
@@ -113,8 +115,20 @@ def scenes(tmp_path_factory):
     return folder
 
 
+def with_first_stage(config, folder):
+    """What `stages.resolve` takes over from a run: the smallest autoencoder, and codes of another's images."""
+    np.savez(folder / "key.npz", **codes.packed({split: np.zeros((64, 4, 4)) for split in codes.SPLITS}))
+    config["data"] |= {"path": str(folder), "key": "key"}
+    config["task"] |= {"autoencoder": configs.to_dict(load("svq"))["model"], "image_size": 16}
+    config["model"]["codebook_size"] = 512
+    if config["schedule"]["warmup_steps"]:
+        config["schedule"]["warmup_steps"] = 1
+
+
 def resolved(name, variant, modelnet40, labelled, images, scenes):
     config = configs.to_dict(load(name, variant))
+    if config["data"]["name"] == "codes":
+        with_first_stage(config, scenes)
     if config["data"]["name"] in labelled:
         config["data"]["path"] = str(labelled[config["data"]["name"]])
     if config["data"]["name"] == "images":

@@ -15,7 +15,7 @@ import numpy as np
 
 from perceiver_jax import config as configs
 from perceiver_jax import experiment
-from perceiver_jax.data import prepared_clouds, stored_scenes
+from perceiver_jax.data import codes, prepared_clouds, stored_scenes
 from perceiver_jax.data.fetch import find_set
 from perceiver_jax.data.layouts import form, read_layout
 from perceiver_jax.data.modelnet import WANTED
@@ -283,6 +283,15 @@ def _read_stored_scenes(folder: Path) -> None:
         assert len({len(array[:]) for array in arrays.values()}) == 1
 
 
+CODES = {"train": np.arange(12).reshape(2, 3, 2), "test": np.arange(6).reshape(1, 3, 2)}
+
+
+def _read_codes(folder: Path) -> None:
+    """Whatever comes back is what was written: the archive's checksums cover it all."""
+    found = codes.read(folder / "key.npz")
+    assert found is None or all(array.tobytes() == codes.packed(CODES)[name].tobytes() for name, array in found.items())
+
+
 READERS = (
     Reader("HDF5 clouds", sets.write_modelnet, "**/*.h5", _read_hdf5),
     Reader("HDF5 lists", sets.write_modelnet, "**/*.txt", _read_hdf5),
@@ -310,6 +319,7 @@ READERS = (
     Reader("scenes as files", _write_scene_arrays, "images/*", _read_scenes("images")),
     Reader("scenes as arrays", _write_scene_arrays, "*.npz", _read_scenes("set.npz")),
     Reader("prepared scenes", _write_stored_scenes, "*/*.npy", _read_stored_scenes),
+    Reader("codes", lambda folder: np.savez(folder / "key.npz", **codes.packed(CODES)), "*.npz", _read_codes),
     Reader("run folder", write_run, "*.json", _read_run),
     Reader("checkpoints", _write_checkpoints, "**/*", _read_checkpoints),
     Reader("metrics.jsonl", _write_metrics, "metrics.jsonl", _read_metrics),

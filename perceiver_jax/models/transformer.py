@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.attention import (
@@ -203,7 +203,7 @@ class Transformer(nn.Module):
 def sample(
     step: Callable[[Array, Any, Array], tuple[Array, Any]],
     cache: Any,
-    keys: PRNGKeyArray | Any,
+    keys: Key[Array, "batch"],
     length: int,
     *,
     temperature: float | Float[Array, ""] = 1.0,

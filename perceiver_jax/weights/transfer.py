@@ -59,13 +59,14 @@ def transfer(
         needed: the variables here; only shapes and types are read.
         source: names the other run in messages.
         skip: path patterns (see `parameter_paths`) of leaves that are made anew whatever is found.
-        rename: "OLD=NEW": a path or folder there, and what it is called here.
+        rename: "OLD=NEW": a path or folder there, and what it is called here; ".=NEW" puts all that is there, whole
+            collections, into the folder NEW.
 
     Raises:
         ConfigError: a pattern or name that matches nothing, another shape or type that is not skipped, or nothing to
             take.
     """
-    theirs, ours = _renamed(leaves(found), rename), leaves(needed)
+    theirs, ours = _renamed(found, rename), leaves(needed)
     known = dict.fromkeys((*theirs, *ours), 0)
     parameter_paths.check_patterns(known, skip, "config.init.skip")
     skipped = {path for path in known if parameter_paths.matches(path, skip)}
@@ -109,11 +110,17 @@ def _name(path: tuple) -> str:
     return parameter_paths.join(path).removeprefix("params/")
 
 
-def _renamed(theirs: Mapping[str, Any], rename: Sequence[str]) -> dict[str, tuple[str, Any]]:
+def _renamed(found: Tree, rename: Sequence[str]) -> dict[str, tuple[str, Any]]:
     """Path here -> (path there, leaf); of several rules the first that fits counts."""
-    rules, renamed = [_rule(text, theirs) for text in rename], {}
+    theirs, renamed = leaves(found), {}
+    rules = [_rule(text, theirs) for text in rename]
     for path, leaf in theirs.items():
-        moved = (new + path.removeprefix(old) for old, new in rules if f"{path}/".startswith(f"{old}/"))
+        whole = path if path.split("/")[0] in found.keys() - {"params"} else f"params/{path}"
+        moved = (
+            f"{new}/{whole}" if old == "." else new + path.removeprefix(old)
+            for old, new in rules
+            if old == "." or f"{path}/".startswith(f"{old}/")
+        )
         here = next(moved, path)
         if here in renamed:
             raise ConfigError(f"config.init.rename: {renamed[here][0]} and {path} both become {here}. Rename one away.")
@@ -125,7 +132,8 @@ def _rule(text: str, theirs: Mapping[str, Any]) -> tuple[str, str]:
     old, _, new = (part.strip("/ ") for part in text.partition("="))
     if not (old and new):
         raise ConfigError(f"config.init.rename={text!r}: expected OLD=NEW, a path or folder there and here.")
-    parameter_paths.check_patterns(theirs, [old], "config.init.rename")
+    if old != ".":
+        parameter_paths.check_patterns(theirs, [old], "config.init.rename")
     return old, new
 
 

@@ -156,6 +156,12 @@ DATA = {  # name: [(values, another value of each field), ...]; paths are below 
             },
         )
     ],
+    "codes": [
+        (
+            {"path": "codes", "key": "one", "order": "sorted"},
+            {"path": "none", "key": "other", "order": "permuted"},
+        )
+    ],
     "own": [({"factory": "own.py:images", **IMAGES}, {"factory": "own.py:others", **SPLITTING, **IMAGE_CHANGES})],
     "own_sequences": [
         (
@@ -210,6 +216,10 @@ def files(tmp_path_factory):
     sets.write_multi_object(folder / "tetrominoes" / "a.tfrecords", "tetrominoes", (3, 1, 2, 3, 2, 1, 2))
     sets.write_multi_object(folder / "clevr" / "a.tfrecords", "clevr_with_masks", (3, 1))
     sets.write_scene_images(folder / "scenes", "planes", 12)
+    (folder / "codes").mkdir()
+    for name in ("one", "other"):
+        numbers = {split: random.integers(0, 9, (8, 3, 2)).astype(np.uint16) for split in ("train", "test")}
+        np.savez(folder / "codes" / f"{name}.npz", **numbers)
     np.save(folder / "order.npy", np.arange(144)[::-1])
     (folder / "own.py").write_text(OWN)
     return folder

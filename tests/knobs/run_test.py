@@ -206,10 +206,10 @@ def test_each_field_of_a_schedule(name):
 
 
 def test_each_part_has_a_row():
-    """Of the other kinds: `models_test`, `slots_test`, `data_test`."""
+    """Of the other kinds: `models_test`, `slots_test`, `data_test`; of the prior's task: `code_prior_test`."""
     others = {"data", "positions", "adapter", "encoder", "decoder", "model"}
     assert set(registry.PARTS) == {*others, "task", "optimizer", "schedule"}
-    assert set(TASKS) == set(registry.PARTS["task"])
+    assert {*TASKS, "code_prior"} == set(registry.PARTS["task"])
     assert set(OPTIMIZERS) == set(registry.PARTS["optimizer"])
     assert set(SCHEDULES) == set(registry.PARTS["schedule"])
 

@@ -99,3 +99,13 @@ def test_a_state_begins_with_the_values_and_its_average_too():
     assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, fresh)
     with pytest.raises(AssertionError, match="not_there"):
         overlay({"params": state.params}, {"not_there": np.zeros(1)})
+
+
+def test_all_of_a_run_can_become_a_folder_of_another():
+    found = variables(start=7.0, codes={"counts": jnp.arange(3.0)})
+    needed = {"params": {"own": jnp.zeros(2)}, "frozen": jax.tree.map(jnp.zeros_like, found)}
+    result = transfer(found, needed, source="A", rename=[".=frozen"])
+    assert result.made == ("own (not in that run)",) and result.skipped == ()
+    laid = overlay(needed, result.values)
+    assert (laid["frozen"]["params"]["head"]["kernel"] == 9).all() and (laid["params"]["own"] == 0).all()
+    assert (laid["frozen"]["codes"]["counts"] == jnp.arange(3)).all()

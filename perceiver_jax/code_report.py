@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`visualize svq`: what the autoencoder of stage one makes of images, in RUN/figures/.
+
+`visualization`: images, reconstructions from codes alone, masks; `codebooks` (and `codebooks.csv`): how often each code
+of each codebook is used over the validation split; `swaps.png`: a second image's codes put into a first one, one at a
+time. It needs the data.
+"""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from perceiver_jax import experiment
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.figures import canvas, code_views
+from perceiver_jax.files import write_all
+from perceiver_jax.metrics.codes import use_of_codebooks
+from perceiver_jax.tasks.code_prior import Encoding, as_pixels
+from perceiver_jax.tasks.svq import SemanticQuantization
+
+NUM_IMAGES = 5
+BATCH = 16  # images decoded at a time
+
+
+def write(workdir: Path, formats: Sequence[str], flags: Any) -> list[Path]:
+    """Draws and writes; returns the files.
+
+    Raises:
+        ConfigError: not a run of SVQ, its data are not there, or the files cannot be written.
+    """
+    run = experiment.load(workdir)
+    if not isinstance(run.task, SemanticQuantization):
+        raise ConfigError(f"{workdir} makes no codes of images: expected a run of configs/svq.py.")
+    source = run.source()
+    split = "validation" if "validation" in source.splits else "train"
+    shown = source.load(split, np.arange(min(NUM_IMAGES, source.num_examples(split))), None)["image"]
+    indices, recons, masks = _coded(run, shown)
+    counts = _counts(run, source, split)
+    figures = {
+        "visualization": code_views.decompositions(shown, recons, masks[..., 0]),
+        "codebooks": code_views.use_of_codes(counts, _captions(counts)),
+    }
+    folder = Path(workdir).absolute() / "figures"
+    files = {
+        folder / f"{name}.{kind}": canvas.rendered(made, kind) for name, made in figures.items() for kind in formats
+    }
+    swapped = code_views.swaps(recons[0], recons[-1], _swapped(run, indices[0], indices[-1]))
+    files[folder / "swaps.png"] = canvas.rendered(canvas.picture(swapped), "png")
+    return write_all(files | {folder / "codebooks.csv": _table(counts).encode()})
+
+
+def _coded(run: experiment.Run, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Codes, images made of them alone, and masks."""
+    batch = {"image": jnp.asarray(images)}
+    rngs = dict(zip(run.task.rng_streams, jax.random.split(jax.random.key(0), len(run.task.rng_streams)), strict=True))
+    found = jax.jit(lambda variables, batch: run.task.predict(variables, batch, rngs))(run.variables, batch)
+    return jax.device_get((found["indices"], as_pixels(found["recon"]), found["masks"]))
+
+
+def _counts(run: experiment.Run, source: Any, split: str) -> np.ndarray:
+    """(num_blocks, codebook_size): how often the examples of the split have each code."""
+    codes = dataclasses.replace(run, task=Encoding(model=run.task.model)).predictions(split, source=source)["codes"]
+    size = run.task.model.codebook_size
+    used = [np.bincount(codes[..., block].ravel(), minlength=size) for block in range(codes.shape[2])]
+    return np.stack(used).astype(np.float64)
+
+
+def _swapped(run: experiment.Run, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(num_slots, num_blocks, height, width, 3): the first with one code of the second."""
+    num_slots, num_blocks = first.shape
+    codes = np.tile(first, (num_slots, num_blocks, 1, 1))
+    for slot, block in np.ndindex(num_slots, num_blocks):
+        codes[slot, block, slot, block] = second[slot, block]
+
+    @jax.jit
+    def decode(variables, codes):
+        slots = run.task.model.apply(variables, codes, method="lookup")
+        return as_pixels(run.task.model.apply(variables, slots, jax.random.key(0), method="decode"))
+
+    flat = codes.reshape(-1, num_slots, num_blocks)
+    padded = np.concatenate([flat, np.repeat(flat[:1], -len(flat) % BATCH, axis=0)])
+    parts = [np.asarray(decode(run.variables, padded[i : i + BATCH])) for i in range(0, len(padded), BATCH)]
+    images = np.concatenate(parts)[: len(flat)]
+    return images.reshape(num_slots, num_blocks, *images.shape[1:])
+
+
+def _captions(counts: np.ndarray) -> list[str]:
+    use = use_of_codebooks(counts)
+    return [
+        f"codebook {m + 1}: perplexity {perplexity:.1f}, {dead:.0%} of {counts.shape[1]} dead"
+        for m, (perplexity, dead) in enumerate(zip(use["perplexity"], use["dead"], strict=True))
+    ]
+
+
+def _table(counts: np.ndarray) -> str:
+    """A row for each code: how often it was used."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["codebook", "code", "count"])
+    writer.writerows([m + 1, code, int(count)] for (m, code), count in np.ndenumerate(counts))
+    return stream.getvalue()
