@@ -19,6 +19,8 @@ import runpy
 
 from perceiver_jax.config import ConfigDict, default, section, vary
 
+ABLATIONS = ("one_iteration",)
+
 
 def get_config(variants: str = "") -> ConfigDict:
     """7 slots x 64, 3 iterations, Adam 4e-4; the variants are the functions below, or, after it, set prediction's."""
@@ -42,7 +44,7 @@ def get_config(variants: str = "") -> ConfigDict:
     config.schedule = section("schedule", "exponential", gamma=0.5, decay_steps=100_000, warmup_steps=10_000)
     others = {"shapes": lambda config: None, "multi_dsprites": multi_dsprites, "cpu": cpu, "tiny": tiny}
     published = {"clevr6": clevr6, "clevr6_seed": clevr6_seed, "tetrominoes": tetrominoes}
-    return vary(config, variants, others | published | {"own": own})
+    return vary(config, variants, others | published | {"own": own, "one_iteration": one_iteration})
 
 
 def multi_dsprites(config: ConfigDict) -> None:
@@ -101,3 +103,8 @@ def tiny(config: ConfigDict) -> None:
     config.num_steps = 256
     config.schedule.warmup_steps = 32
     config.log_every_steps = 32
+
+
+def one_iteration(config: ConfigDict) -> None:
+    """Slots look once."""
+    config.model.num_iterations = 1

@@ -14,6 +14,8 @@ The prior over the codes: configs/svq_prior.py. Not measured yet.
 
 from perceiver_jax.config import ConfigDict, default, section, vary
 
+ABLATIONS = ("one_iteration", "fewer_codebooks", "convolutions")
+
 
 def get_config(variants: str = "") -> ConfigDict:
     """Adam 1e-4, batch 32, 100 epochs; the variants are the functions below."""
@@ -33,7 +35,11 @@ def get_config(variants: str = "") -> ConfigDict:
     config.schedule = section("schedule", "constant", warmup_epochs=5.0)
     sizes = {"shapes": lambda config: None, "multi_dsprites": multi_dsprites, "official": official}
     decoders = {"convolutions": convolutions, "pixels": pixels, "transformer": transformer}
-    return vary(config, variants, sizes | {"cpu": cpu, "tiny": tiny} | decoders)
+    fewer = {
+        "one_iteration": lambda config: config.model.update(num_iterations=1),
+        "fewer_codebooks": lambda config: config.model.update(num_blocks=config.model.num_blocks // 2),
+    }
+    return vary(config, variants, sizes | {"cpu": cpu, "tiny": tiny} | decoders | fewer)
 
 
 def multi_dsprites(config: ConfigDict) -> None:

@@ -114,6 +114,36 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", tuple(value) if isinstance(value, list) else value
 
 
+def overrides(argv: Sequence[str]) -> list[str]:
+    """The flags --config.KEY=VALUE of a command, for another one.
+
+    Raises:
+        ConfigError: one is written without =.
+    """
+    found = [argument for argument in argv if re.match(r"--?config\.", argument)]
+    if wrong := [argument for argument in found if "=" not in argument]:
+        raise ConfigError(f"{wrong[0]}: write {wrong[0]}=VALUE here.")
+    return found
+
+
+def parsed_config(argv: Sequence[str]) -> Any:
+    """The config that the flags of another command, which is `sys.argv`, describe: a ConfigDict.
+
+    Raises:
+        ConfigError: an unknown key or variant, or a value of another type.
+    """
+    from ml_collections import config_flags
+
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values)
+    try:
+        values(list(argv))
+        values.config.keys()
+    except Exception as error:
+        raise _translate(error) from error
+    return values.config
+
+
 def config_file() -> str:
     """What --config names; ConfigError without it."""
     if flags.FLAGS["config"].value is None:

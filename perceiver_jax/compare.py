@@ -19,6 +19,7 @@ FORMAT = flags.DEFINE_list("format", ["png"], "files of the figure: png, svg, pd
 
 def main(argv: Sequence[str]) -> None:
     """Compares the runs that the words name."""
+    from perceiver_jax import run_folder
     from perceiver_jax.figures.canvas import check_formats
     from perceiver_jax.reports import comparison, results
 
@@ -28,21 +29,13 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigError("compare needs two runs at least: python -m perceiver_jax.compare RUN RUN ...")
     folder = Path(OUTPUT_DIR.value)
     results.check_folder(folder)
-    runs = {run.resolve(): _read(run) for run in folders}
+    runs = {run.resolve(): run_folder.read_files(run) for run in folders}
     groups = comparison.grouped(list(runs.values()), _ignored)
     tables = comparison.tables(groups, comparison.differences(groups, _ignored))
     comparison.show(tables)
     with results.replaced(folder) as scratch:
         comparison.write(scratch, groups, tables, FORMAT.value)
     print(f"written: {folder / 'comparison.html'}")
-
-
-def _read(folder: Path):
-    from perceiver_jax import config as configs
-    from perceiver_jax.reports import comparison
-
-    config, record = (configs.load(folder / name) for name in ("config.json", "run.json"))
-    return comparison.read(folder, configs.flat(config), record)
 
 
 def _ignored(key: str) -> bool:

@@ -31,7 +31,7 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "default: the run's", lowe
 
 def main(argv: Sequence[str]) -> None:
     """Evaluates every example of a split once, prints a table and writes results.json."""
-    from perceiver_jax import experiment, run_folder
+    from perceiver_jax import code_scores, experiment, run_folder
     from perceiver_jax.data.perturbation import check_clouds
     from perceiver_jax.figures.canvas import check_formats
     from perceiver_jax.reports import results as files
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
     source = run.source()
     if PERTURB.value:
         check_clouds(source)
-    results = run.evaluate(SPLIT.value, BATCH_SIZE.value, source)
+    results = run.evaluate(SPLIT.value, BATCH_SIZE.value, source) | code_scores.scores(run, SPLIT.value, source)
     if PERTURB.value:
         results["perturb"] = _perturb(run, source, results)
     else:

@@ -22,12 +22,13 @@ ALLOW_CHANGES = flags.DEFINE_bool("allow_changes", False, "resume although the c
 def main(argv: Sequence[str]) -> None:
     """Trains the experiment named by --config."""
     from perceiver_jax import config as configs
+    from perceiver_jax import run_folder
     from perceiver_jax.training.console import Console
     from perceiver_jax.training.preemption import Interrupted, Preemption
 
     file = command_line.config_file()
     config = configs.to_dict(flags.FLAGS.config)
-    workdir = Path(WORKDIR.value or default_workdir(file)).absolute()
+    workdir = Path(WORKDIR.value or run_folder.default_workdir(file)).absolute()
     console = Console()
     console.say(first_line(file, workdir))
     try:
@@ -85,12 +86,6 @@ def test(training, workdir: Path) -> None:
         )
     write_results(workdir, results)
     print_results(results)
-
-
-def default_workdir(config_file: str) -> str:
-    """`configs/modelnet40.py:paper,tiny` -> `runs/modelnet40-paper-tiny`."""
-    file, _, variants = config_file.partition(":")
-    return "/".join(["runs", "-".join([Path(file).stem, *filter(None, variants.split(","))])])
 
 
 def first_line(file: str, workdir: Path) -> str:

@@ -17,6 +17,8 @@ from perceiver_jax import config as configs
 from perceiver_jax.data import pipeline
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.files import write_json
+from perceiver_jax.reports import comparison
+from perceiver_jax.reports.comparison import RunFiles
 from perceiver_jax.reports.examples import samples
 from perceiver_jax.training import disk
 from perceiver_jax.training.checkpoint import Checkpoints
@@ -198,6 +200,12 @@ def _describe(record: dict[str, Any], state: TrainState, training: Training, con
     console.say(f"{settings.num_steps:,} steps of {settings.batch_size} ({epochs:.1f} epochs){flops}")
 
 
+def default_workdir(config_file: str) -> Path:
+    """`configs/modelnet40.py:paper,tiny` -> `runs/modelnet40-paper-tiny`."""
+    file, _, variants = config_file.partition(":")
+    return RUNS / "-".join([Path(file).stem, *filter(None, variants.split(","))])
+
+
 def chosen(workdir: str, runs: Path = RUNS) -> Path:
     """The run folder that a command was told, or the newest one under `runs`, which is then named on the terminal.
 
@@ -219,6 +227,12 @@ def chosen(workdir: str, runs: Path = RUNS) -> Path:
     newest = max(found, key=_last_written)
     print(f"run: {newest} (the newest; --workdir names another)")
     return newest
+
+
+def read_files(folder: Path) -> RunFiles:
+    """What the run holds, to be put beside others."""
+    config, record = (configs.load(folder / name) for name in ("config.json", "run.json"))
+    return comparison.read(folder, configs.flat(config), record)
 
 
 def _last_written(run: Path) -> float:

@@ -39,6 +39,7 @@ TABLE = [
     (("generate", "--workdir=/nowhere", "--num=0"), "num=0: expected at least 1"),
     (("visualize", "svq", "--workdir=/nowhere"), "is not a run folder"),
     (("compare", "a"), "compare needs two runs at least"),
+    (("ablate",), "--config is missing"),
     (("compare", "a", "b"), "a is not a run folder: it has no config.json"),
     (("check_data",), "--config is missing"),
     (("visualize", "attention", "--workdir=/nowhere"), "is not a run folder"),

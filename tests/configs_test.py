@@ -35,13 +35,13 @@ VARIANTS = {
     "imagenet": ["", "io_fourier", "io_learned", "io_conv", "tiny"],
     "slot_attention": [
         *("", "shapes", "multi_dsprites", "cpu", "tiny"),
-        *("clevr6", "clevr6_seed", "tetrominoes", "own"),
+        *("clevr6", "clevr6_seed", "tetrominoes", "own", "one_iteration"),
     ],
     "set_prediction": ["", "cpu", "tiny"],
     "svq_prior": ["", "shapes", "multi_dsprites", "official", "cpu", "tiny"],
     "svq": [
         *("", "shapes", "multi_dsprites", "official", "cpu", "tiny"),
-        *("convolutions", "pixels", "transformer"),
+        *("convolutions", "pixels", "transformer", "one_iteration", "fewer_codebooks"),
     ],
 }
 

@@ -100,7 +100,7 @@ def differences(groups: Sequence[Group], ignored: Callable[[str], bool]) -> dict
 
 
 def scores(group: Group) -> dict[str, list[float]]:
-    """Name -> a value for each run that has it: steps, parameters, the monitored metric, test scores of its kind."""
+    """Name -> a value for each run that has it: parameters, steps, step time, the monitored metric, test scores."""
     metric, mode = group.config["evaluation.metric"], group.config["evaluation.mode"]
     word, best = WORDS[mode == "max"]
     found: dict[str, list[float]] = {}
@@ -108,8 +108,9 @@ def scores(group: Group) -> dict[str, list[float]]:
         monitored = _values(run, f"validation/{metric}")[1]
         values = {"parameters": run.record["num_parameters"], "steps": run.lines[-1]["step"]}
         values |= {f"{word} validation {metric}": best(monitored)} if len(monitored) else {}
-        logged = {name.removeprefix("validation/") for line in run.lines for name in line}
-        values |= {f"test {name}": value for name, value in run.test.items() if name in logged}
+        times = [line["train/step_time_p50"] for line in run.lines if "train/step_time_p50" in line]
+        values |= {"step time (ms)": 1000 * float(np.median(times))} if times else {}
+        values |= {f"test {name}": value for name, value in run.test.items() if isinstance(value, float)}
         for name, value in values.items():
             found.setdefault(name, []).append(float(value))
     return found
@@ -148,8 +149,8 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def show(found: Mapping[str, tuple[list[str], list[list]]]) -> None:
-    """The tables on the terminal."""
+def show(found: Mapping[str, tuple[list[str], list[list]]], file: str = "comparison.html") -> None:
+    """The tables on the terminal; all rows are in the file."""
     console = Console(highlight=False, markup=False)
     for title, (headers, rows) in found.items():
         table = Table(box=SIMPLE_HEAD)
@@ -159,7 +160,7 @@ def show(found: Mapping[str, tuple[list[str], list[list]]]) -> None:
             table.add_row(*row)
         console.print(table if rows else f"no {title}: the configs are alike but for their seeds")
         if len(rows) > SHOWN:
-            console.print(f"and {len(rows) - SHOWN} more {title} in comparison.html")
+            console.print(f"and {len(rows) - SHOWN} more {title} in {file}")
 
 
 def figure(groups: Sequence[Group]) -> Any:

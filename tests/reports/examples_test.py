@@ -7,7 +7,7 @@ import pytest
 from perceiver_jax.data.babble import Babble
 from perceiver_jax.data.drawings import Drawings
 from perceiver_jax.data.patterns import Patterns
-from perceiver_jax.data.scenes import Shapes
+from perceiver_jax.data.scenes import Shapes, Sprites
 from perceiver_jax.data.solids import Solids
 from perceiver_jax.reports import examples
 
@@ -16,7 +16,7 @@ SIZES = {"num_train": 16, "num_validation": 10, "num_test": 10, "seed": 0}
 
 def test_pictures_of_every_kind_differ_between_examples():
     sources = [Drawings(size=8, **SIZES), Solids(num_points=20, **SIZES | {"num_train": 64}), Patterns(**SIZES)]
-    for source in sources:
+    for source in [*sources, Shapes(size=16, **SIZES), Sprites(size=16, **SIZES)]:
         found = examples.read(source, "test", [3, 1])
         assert all(example.picture.dtype == np.uint8 and example.text is None for example in found)
         assert not np.array_equal(found[0].picture, found[1].picture)

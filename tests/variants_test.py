@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Variants by name, and every combination of swept values."""
+
+from perceiver_jax.variants import chosen, swept
+
+
+def test_sweeps_combine():
+    found = swept("c.py", ["model.num_slots=4,6", "config.data.scale=(0.5, 2.0),[1,1]"])
+    assert [variant.name for variant in found] == [
+        f"num_slots={slots}-scale={scale}" for slots in (4, 6) for scale in ("_0.5_2.0_", "_1_1_")
+    ]
+    assert found[1].arguments(["--config.seed=1"]) == [
+        "--config=c.py",
+        "--config.seed=1",
+        "--config.model.num_slots=4",
+        "--config.data.scale=[1,1]",
+    ]
+
+
+def test_a_file_names_its_own(tmp_path):
+    file = tmp_path / "c.py"
+    file.write_text('ABLATIONS = ("narrow", "flat")\n')
+    found = chosen(f"{file}:tiny", [], ["base", "flat"])
+    assert [(variant.name, variant.config) for variant in found] == [
+        ("base", f"{file}:tiny"),
+        ("flat", f"{file}:tiny,flat"),
+    ]
+    assert chosen(str(file), [], ["narrow"])[0].config == f"{file}:narrow"
