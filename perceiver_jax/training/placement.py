@@ -38,9 +38,10 @@ def table(state: TrainState, mesh: Mesh, batch_size: int) -> list[str]:
     """Lines to print."""
     shape = " x ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
     rows = placed(state)
+    processes = f"{jax.process_count()} process" + ("es" if jax.process_count() > 1 else "")
     split = f"{batch_size // batch_shards(mesh)} rows"
     lines = [
-        f"mesh {shape}: {mesh.size} devices of {jax.process_count()} processes",
+        f"mesh {shape}: {mesh.size} devices of {processes}",
         f"  {'':<12}{'split over':<14}{'arrays':>8}{'all':>16}{'a device':>16}",
         f"  {'batch':<12}{'data, fsdp':<14}{'':>8}{f'{batch_size} rows':>16}{split:>16}",
     ]

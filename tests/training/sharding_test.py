@@ -122,7 +122,7 @@ def test_every_device_holds_what_the_table_says(outcomes, name):
     share = sum(row[4] for row in outcome["placed"]) + counted
     assert set(outcome["held"]) == {share}
     mesh, _, batch, *_, whole = outcome["table"]
-    assert mesh.endswith(f"{len(outcome['held'])} devices of 1 processes")
+    assert mesh.endswith(f"{len(outcome['held'])} devices of 1 process")
     assert batch.split() == ["batch", "data,", "fsdp", "16", "rows", f"{16 // len(outcome['held'])}", "rows"]
     assert whole.split()[-2] == f"{share - counted:,}"
 
@@ -130,7 +130,7 @@ def test_every_device_holds_what_the_table_says(outcomes, name):
 def test_a_state_eight_times_larger_than_a_share_is_split_evenly(outcomes):
     """Of a model with a width of 1,024, on eight devices under fsdp."""
     whole, share = (sum(row[column] for row in outcomes["fsdp"]["large"]) for column in (3, 4))
-    assert whole > 500e6 and share * 8 / whole == pytest.approx(1, abs=0.02)
+    assert whole > 100e6 and share * 8 / whole == pytest.approx(1, abs=0.02)
     assert {row[1][0] for row in outcomes["fsdp"]["large"] if row[4] < row[3]} == {"fsdp"}
 
 
