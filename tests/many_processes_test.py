@@ -3,7 +3,6 @@
 
 import json
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,8 @@ from tests.faults.evidence import SMALL, promised, wait_for_line
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 16
-FLAGS = (*SMALL[1:], f"--config.num_steps={STEPS}", "--config.attention_maps.every=0", "--start_seconds=600")
+FLAGS = (*SMALL[1:], "--config.data.name=solids", f"--config.num_steps={STEPS}", "--config.attention_maps.every=0")
+FLAGS += ("--start_seconds=600",)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def losses(workdir, name="train/loss"):
 
 def assert_same(left, right):
     """Losses of training and evaluation, and the test's, within 1e-5."""
-    for name in ("train/loss", "validation/loss", "train/gradient_norm"):
+    for name in ("train/loss", "validation/loss"):
         assert losses(left, name)
         np.testing.assert_allclose(losses(left, name), losses(right, name), rtol=1e-5, err_msg=name)
     left, right = (json.loads((run / "evaluation" / "results.json").read_text()) for run in (left, right))
@@ -104,29 +104,6 @@ def test_two_processes_stop_together_and_end_with_the_losses_of_one(start_module
     left, right = (json.loads((place / "results.json").read_text()) for place in (folder, one / "evaluation"))
     assert left["confusion_matrix"] and left["step"] == right["step"]
     np.testing.assert_allclose(left["loss"], right["loss"], rtol=1e-5)
-
-
-@pytest.mark.slow
-def test_eight_devices_of_two_processes_go_on_as_four_processes_and_as_one(run_local, tmp_path):
-    flags = (*FLAGS, "--allow_changes", "--config.schedule.name=constant", "--config.log_every_steps=1")
-    mesh, short = ("--config.mesh.data=2", "--config.mesh.fsdp=4"), "--config.num_steps=4"
-    output = run_local(2, *flags, *mesh, short, f"--workdir={tmp_path / 'first'}", devices=4)
-    assert "8 devices of 2 processes" in output
-    found = {}
-    for processes in (4, 1):
-        workdir = tmp_path / f"on_{processes}"
-        shutil.copytree(tmp_path / "first", workdir)
-        output = run_local(processes, *flags, "--config.num_steps=10", f"--workdir={workdir}")
-        assert "resuming at step 4 of 10" in output
-        found[processes] = losses(workdir)
-        assert len(found[processes]) == 10
-    np.testing.assert_allclose(found[4], found[1], rtol=1e-5)
-
-    clouds = tmp_path / "clouds.npy"
-    np.save(clouds, np.random.default_rng(0).normal(size=(3, 16, 3)).astype(np.float32))
-    arguments = (f"--workdir={workdir}", "--input", clouds)
-    tables = [run_local(count, *arguments, module="predict").splitlines() for count in (2, 1)]
-    assert [line for line in tables[0] if "Gloo" not in line] == tables[1]
 
 
 ROUNDS = """
