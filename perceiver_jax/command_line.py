@@ -55,16 +55,20 @@ def run(main: Callable[[Sequence[str]], object], *, words: bool = False, tune_pr
     except ConfigError as error:
         code = _complain(error, EX_CONFIG)
     except Retry as error:
-        _leave(_complain(error, EX_TEMPFAIL))
+        code = _complain(error, EX_TEMPFAIL)
     except KeyboardInterrupt:
         code = _complain("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:  # `... | head` closed our output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
-    except RuntimeError as error:
-        if OUT_OF_MEMORY not in str(error):
-            raise
-        code = _complain(f"out of memory. {LESS_MEMORY} ({str(error).splitlines()[0][:200]})", EX_CONFIG)
+    except Exception as error:
+        if isinstance(error, RuntimeError) and OUT_OF_MEMORY in str(error):
+            code = _complain(f"out of memory. {LESS_MEMORY} ({str(error).splitlines()[0][:200]})", EX_CONFIG)
+        else:
+            traceback.print_exception(error)
+            code = 1
+    if code:
+        _leave(code)
     sys.exit(code)
 
 
@@ -76,20 +80,35 @@ def define_config() -> None:
     flags.DEFINE_string("config_overlay", "", "JSON or YAML whose values replace the config's; flags win over both")
 
 
+def define_processes() -> None:
+    """Defines what says which of several processes this one is; `process_flags` has the values."""
+    flags.DEFINE_string("coordinator", "", "HOST:PORT of process 0, where several processes are one run")
+    flags.DEFINE_integer("num_processes", None, "how many there are; 1: do not ask the cluster", lower_bound=1)
+    flags.DEFINE_integer("process_id", None, "which of them this one is, from 0", lower_bound=0)
+    flags.DEFINE_float("start_seconds", 300.0, "how long a process waits for the others at the start", lower_bound=0)
+    flags.DEFINE_float("heartbeat_seconds", 100.0, "a process that gives no sign for so long is lost", lower_bound=1)
+
+
+def process_flags() -> dict[str, Any]:
+    """The values of the flags that `define_processes` defines."""
+    names = ("coordinator", "num_processes", "process_id", "start_seconds", "heartbeat_seconds")
+    return {name: flags.FLAGS[name].value for name in names}
+
+
 def with_overlay(argv: Sequence[str]) -> list[str]:
     """The command with the file that --config_overlay names as flags --config.KEY=VALUE, before its own.
 
     Raises:
         ConfigError: it cannot be read, or is no mapping of keys.
     """
-    file, config = _named("config_overlay", argv), _named("config", argv)
+    file, config = flag_value("config_overlay", argv), flag_value("config", argv)
     if not file or not config:
         return list(argv)
     rest = [argument for argument in argv[1:] if not re.match(r"--?config(=|$)", argument) and argument != config]
     return [argv[0], f"--config={config}", *_overlay_flags(Path(file).expanduser()), *rest]
 
 
-def _named(name: str, argv: Sequence[str]) -> str:
+def flag_value(name: str, argv: Sequence[str]) -> str:
     """The last value of a flag, written --NAME=VALUE or --NAME VALUE; "" where it is not given."""
     pairs = [*(argument.partition("=")[::2] for argument in argv if "=" in argument), *pairwise(argv)]
     return next((value for flag, value in reversed(pairs) if flag in (f"--{name}", f"-{name}")), "")
@@ -231,7 +250,9 @@ def _complain(error: Exception | str, code: int) -> int:
 
 
 def _leave(code: int) -> NoReturn:
-    """Ends the process without waiting for its threads: one may be reading data that never comes."""
+    """Ends the process without waiting for its threads, where one may be reading data that never comes, nor for other
+    processes of the run.
+    """
     with contextlib.suppress(OSError):  # nobody reads any more
         sys.stdout.flush()
     os._exit(code)

@@ -31,15 +31,26 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "default: the run's", lowe
 
 def main(argv: Sequence[str]) -> None:
     """Evaluates every example of a split once, prints a table and writes results.json."""
-    from perceiver_jax import code_scores, experiment, run_folder
-    from perceiver_jax.data.perturbation import check_clouds
+    from perceiver_jax import run_folder
     from perceiver_jax.figures.canvas import check_formats
-    from perceiver_jax.reports import results as files
+    from perceiver_jax.reports.results import check_folder
+    from perceiver_jax.training import processes
 
     check_formats(FORMAT.value)
     workdir, folder = run_folder.chosen(WORKDIR.value), Path(OUTPUT_DIR.value) if OUTPUT_DIR.value else None
     if folder:
-        files.check_folder(folder)
+        check_folder(folder)
+    asked = {flag.name: flag.value for flag in (CHECKPOINT, SPLIT, BATCH_SIZE, ANALYZE, PERTURB)}
+    with processes.joined(asked | {"workdir": str(workdir.absolute())}, **command_line.process_flags()):
+        _evaluate(workdir, folder)
+
+
+def _evaluate(workdir: Path, folder: Path | None) -> None:
+    from perceiver_jax import code_scores, experiment
+    from perceiver_jax.data.perturbation import check_clouds
+    from perceiver_jax.reports import results as files
+    from perceiver_jax.training.exchange import on_first
+
     run = experiment.load(workdir, CHECKPOINT.value, data_path=DATA_PATH.value)
     files.check_folder(folder or files.folder_of(run.workdir, SPLIT.value, run.step))
     if (ANALYZE.value or PERTURB.value) and not run.spec.class_names:
@@ -57,10 +68,10 @@ def main(argv: Sequence[str]) -> None:
         results = files.with_earlier_perturb(run.workdir, results)
     draw = _analyze(run, source, results) if ANALYZE.value else None
     files.print_results(results)
-    file = files.write_results(run.workdir, results, folder=folder, draw=draw)
+    file = on_first("results", lambda: str(files.write_results(run.workdir, results, folder=folder, draw=draw)))
     print(f"results: {file}")
     if ANALYZE.value:
-        print(f"report: {file.with_name('report.html')}")
+        print(f"report: {Path(file).with_name('report.html')}")
 
 
 def _analyze(run, source, results: dict[str, Any]) -> Callable[[Path], None]:
@@ -104,6 +115,7 @@ def _perturb(run, source, clean: dict[str, Any]) -> dict[str, Any]:
 
 def run() -> None:
     """The command."""
+    command_line.define_processes()
     command_line.run(main, tune_process=True)
 
 

@@ -28,7 +28,7 @@ from perceiver_jax.training.controls import Best, Controls, Patience, Plateau
 from perceiver_jax.training.evaluation import evaluate, predict
 from perceiver_jax.training.loop import EVALUATION_SEED
 from perceiver_jax.training.settings import Settings, Training
-from perceiver_jax.training.sharding import batch_shards, make_mesh, replicated
+from perceiver_jax.training.sharding import batch_shards, batch_share, make_mesh, replicated
 from perceiver_jax.training.state import TrainState, abstract_state, abstract_variables, state_maker
 from perceiver_jax.training.step import make_evaluation_step, make_prediction_step
 from perceiver_jax.training.watchdog import Limits
@@ -188,13 +188,15 @@ class Run:
     def _batches(self, source: Source, split: str, batch_size: int | None, num_examples: int | None = None) -> Batches:
         batch_size = batch_size or self.config["evaluation"]["batch_size"] or self.config["batch_size"]
         batch_size += -batch_size % batch_shards(self.mesh)
-        processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+        share = batch_share(self.mesh)
+        processes = {"process_index": share.index, "process_count": share.count}
         return evaluation_batches(source, split, batch_size, num_examples=num_examples, **processes)
 
     @functools.cached_property
     def _evaluation_step(self) -> Callable:
         """Compiled once for all evaluations of the run."""
-        return jax.jit(make_evaluation_step(self.task, seed=EVALUATION_SEED), out_shardings=replicated(self.mesh))
+        step = make_evaluation_step(self.task, seed=EVALUATION_SEED)
+        return jax.jit(step, out_shardings=replicated(self.mesh))
 
 
 def load(workdir: str | Path, checkpoint: str = "best", *, data_path: str = "") -> Run:

@@ -13,7 +13,6 @@ from pathlib import Path
 from absl import flags
 
 from perceiver_jax import command_line
-from perceiver_jax.errors import Retry
 
 WORKDIR = flags.DEFINE_string("workdir", "", "run folder; default runs/CONFIG-VARIANT")
 ALLOW_CHANGES = flags.DEFINE_bool("allow_changes", False, "resume although the config changes what is computed")
@@ -23,19 +22,19 @@ def main(argv: Sequence[str]) -> None:
     """Trains the experiment named by --config."""
     from perceiver_jax import config as configs
     from perceiver_jax import run_folder
+    from perceiver_jax.training import processes
     from perceiver_jax.training.console import Console
-    from perceiver_jax.training.preemption import Interrupted, Preemption
+    from perceiver_jax.training.preemption import stoppable
 
     file = command_line.config_file()
     config = configs.to_dict(flags.FLAGS.config)
     workdir = Path(WORKDIR.value or run_folder.default_workdir(file)).absolute()
-    console = Console()
-    console.say(first_line(file, workdir))
-    try:
-        with Preemption() as preemption:
+    facts = {f"config.{key}": value for key, value in configs.flat(config).items()} | {"workdir": str(workdir)}
+    with processes.joined(facts, **command_line.process_flags()):
+        console = Console()
+        console.say(first_line(file, workdir))
+        with stoppable() as preemption:
             train(config, workdir, console, preemption)
-    except Interrupted as error:
-        raise Retry(str(error)) from None
 
 
 def train(config: dict, workdir: Path, console, preemption) -> None:
@@ -75,16 +74,16 @@ def test(training, workdir: Path) -> None:
     """Evaluates the best checkpoint on the test split, where there is one, and prints and keeps the results."""
     from perceiver_jax import experiment
     from perceiver_jax.reports.results import print_results, read_results, write_results
+    from perceiver_jax.training import exchange
     from perceiver_jax.training.watchdog import Watchdog
 
     if "test" not in training.source.splits:
         return
     with Watchdog(workdir, training.settings.limits) as watchdog:
         run = experiment.load(workdir, "best")
-        results = read_results(workdir, "test", run.step) or run.evaluate(
-            "test", source=training.source, on_batch=lambda: watchdog.beat("evaluation")
-        )
-    write_results(workdir, results)
+        earlier = exchange.on_first("test results", lambda: read_results(workdir, "test", run.step))
+        results = earlier or run.evaluate("test", source=training.source, on_batch=lambda: watchdog.beat("evaluation"))
+    exchange.on_first("writing the results", lambda: str(write_results(workdir, results)))
     print_results(results)
 
 
@@ -92,13 +91,14 @@ def first_line(file: str, workdir: Path) -> str:
     """The config, the devices, the folder."""
     import jax
 
-    device = jax.devices()[0]
-    return f"{file} on {jax.device_count()} x {device.device_kind} in {workdir}"
+    processes = f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""
+    return f"{file} on {jax.device_count()} x {jax.devices()[0].device_kind}{processes} in {workdir}"
 
 
 def run() -> None:
     """The console script `perceiver-jax`."""
     command_line.define_config()
+    command_line.define_processes()
     command_line.run(main, tune_process=True)
 
 

@@ -32,13 +32,21 @@ def main(argv: Sequence[str]) -> None:
     missing = [str(file) for file in files if not file.is_file()]
     if missing:
         raise ConfigError(f"--input: no such file: {', '.join(missing)}.")
-    from perceiver_jax.data import inputs
-    from perceiver_jax.prediction import Predictor
-    from perceiver_jax.reports.predictions import print_predictions
     from perceiver_jax.run_folder import chosen
+    from perceiver_jax.training import processes
 
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for JSON
         workdir = chosen(WORKDIR.value)
+    asked = {"workdir": str(workdir.absolute()), "checkpoint": CHECKPOINT.value, "inputs": list(map(str, files))}
+    with processes.joined(asked, **command_line.process_flags()):
+        _predict(files, workdir)
+
+
+def _predict(files: list[Path], workdir: Path) -> None:
+    from perceiver_jax.data import inputs
+    from perceiver_jax.prediction import Predictor
+    from perceiver_jax.reports.predictions import print_predictions
+
     predictor = Predictor.from_run(workdir, CHECKPOINT.value)
     found = {name: value for file in files for name, value in inputs.read(file, predictor.spec).items()}
     tops = predictor(list(found.values()), list(found)).top(TOPK.value)
@@ -53,9 +61,10 @@ def main(argv: Sequence[str]) -> None:
 def _draw(predictor, found: dict, workdir: Path) -> None:
     """A picture for each input; stdout is for the predictions."""
     from perceiver_jax.reports.attention_report import write_inputs
+    from perceiver_jax.training.exchange import on_first
 
     maps = {Path(name).name.replace(":", "_"): predictor.attention(value, name) for name, value in found.items()}
-    for file in write_inputs(maps, workdir / "figures"):
+    for file in on_first("figures", lambda: list(map(str, write_inputs(maps, workdir / "figures")))):
         print(f"written: {file}", file=sys.stderr)
 
 
@@ -65,6 +74,7 @@ def _described(name: str, top: list[tuple[str, float]]) -> dict:
 
 def run() -> None:
     """The command."""
+    command_line.define_processes()
     command_line.run(main, words=True)
 
 

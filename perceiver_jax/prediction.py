@@ -22,7 +22,7 @@ from perceiver_jax.data import inputs
 from perceiver_jax.data.images import ImageAugmentation, pixel_order
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.training.capture import about as describe
-from perceiver_jax.training.sharding import batch_shards, put_batch
+from perceiver_jax.training.sharding import batch_shards, fetch, put_whole, replicated
 
 SIZES = (1, 8, 64)
 """Rows of a batch; on several devices rounded up to what they can share."""
@@ -104,7 +104,7 @@ class Predictor:
         probabilities = logits.copy()
         for rows, batch in self._batches(prepared):
             with jax.set_mesh(self.run.mesh):
-                found = jax.device_get(self._predict(self.run.variables, put_batch(batch, self.run.mesh)))
+                found = jax.device_get(self._predict(self.run.variables, put_whole(batch, self.run.mesh)))
             logits[rows], probabilities[rows] = (found[key][: len(rows)] for key in ("logits", "probabilities"))
         return Predictions(self.spec.class_names, logits, probabilities)
 
@@ -115,15 +115,15 @@ class Predictor:
             ConfigError: the model does not attend, or its maps are too large.
         """
         array = self.prepare(value, name)
-        batch = put_batch(self._batch([array], *self._form(array)), self.run.mesh)
+        batch = put_whole(self._batch([array], *self._form(array)), self.run.mesh)
         if self._maps is None:
             raise ConfigError(f"{self.run.workdir}: its model does not attend: there are no maps.")
         with jax.set_mesh(self.run.mesh):
             shapes = jax.tree.leaves(jax.eval_shape(self._maps, self.run.variables, batch))
             if (size := sum(math.prod(leaf.shape) * 4 for leaf in shapes)) > LARGEST_MAPS:
                 raise ConfigError(f"{name}: attention maps of {size / 2**20:,.0f} MiB are too large to be drawn.")
-            maps = jax.device_get(self._maps(self.run.variables, batch))
-        about = describe(self.spec, jax.device_get(batch), maps["cross"].shape[-1], self._pixel_order(array))
+            maps, batch = fetch((self._maps(self.run.variables, batch), batch), self.run.mesh)
+        about = describe(self.spec, batch, maps["cross"].shape[-1], self._pixel_order(array))
         if "mask" in batch:
             maps["cross"] = maps["cross"][..., : len(array)]
         examples = {self._name: array[None], "label": maps["probabilities"].argmax(1)}
@@ -150,7 +150,10 @@ class Predictor:
     @functools.cached_property
     def _predict(self):
         """Compiled once for each shape of a batch."""
-        return jax.jit(lambda variables, batch: self.run.task.predict(variables, batch, {}))
+        return jax.jit(
+            lambda variables, batch: self.run.task.predict(variables, batch, {}),
+            out_shardings=replicated(self.run.mesh),
+        )
 
     def _batches(self, prepared: list[np.ndarray]) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
         """(indices, their batch): inputs of one padded length together, at most SIZES[-1] at a time."""

@@ -20,10 +20,11 @@ from perceiver_jax.files import write_json
 from perceiver_jax.reports import comparison
 from perceiver_jax.reports.comparison import RunFiles
 from perceiver_jax.reports.examples import samples
-from perceiver_jax.training import disk
+from perceiver_jax.training import disk, exchange
 from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.console import Console
 from perceiver_jax.training.folder_lock import FolderLock
+from perceiver_jax.training.placement import table
 from perceiver_jax.training.record import differences, num_parameters, parameter_table, run_record, summary_table
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.state import TrainState
@@ -58,20 +59,40 @@ def open_run(
     *,
     transfer: Transfer,
     allow_changes: bool,
-) -> FolderLock:
+) -> contextlib.AbstractContextManager:
     """Creates the folder, or checks that the run in it is this one; then writes `config.json` and `run.json`.
 
     Args:
         transfer: what a new run begins with.
 
     Returns:
-        FolderLock: holds the folder for this process.
+        AbstractContextManager: holds the folder for the run; process 0 does so, and does all of this for the others.
 
     Raises:
         ConfigError: the folder cannot be written; the config differs in what is computed and `allow_changes` is off;
             the newest checkpoint does not fit.
         Retry: another run has the folder, or the disk is full.
     """
+    locks: list[FolderLock] = []
+
+    def hold() -> None:
+        lock = _hold(workdir, config, training, state, console, transfer=transfer, allow_changes=allow_changes)
+        locks.append(lock)
+
+    exchange.on_first("run folder", hold)
+    return locks[0] if locks else contextlib.nullcontext()
+
+
+def _hold(
+    workdir: Path,
+    config: dict[str, Any],
+    training: Training,
+    state: TrainState,
+    console: Console,
+    *,
+    transfer: Transfer,
+    allow_changes: bool,
+) -> FolderLock:
     with contextlib.ExitStack() as on_failure:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
@@ -95,7 +116,11 @@ def open_run(
 
 
 def is_new(workdir: Path) -> bool:
-    """Whether training begins at step 0 here."""
+    """Whether training begins at step 0 here; the same for all processes."""
+    return exchange.on_first("new run", lambda: _is_new(workdir))
+
+
+def _is_new(workdir: Path) -> bool:
     with Checkpoints(workdir / "checkpoints", read_only=True) as checkpoints:
         return checkpoints.latest() is None
 
@@ -158,7 +183,7 @@ def _go_on(
     _say_differences(before, record, console)
     kept = {"started": before["started"], "restarts": before.get("restarts", 0) + 1}
     kept |= {"changes": before.get("changes", []) + changes}
-    return record | kept | ({} if is_new(workdir) else {"init_from": before["init_from"]})
+    return record | kept | ({} if _is_new(workdir) else {"init_from": before["init_from"]})
 
 
 def _check_fits(workdir: Path, state: TrainState, prefix: str) -> None:
@@ -191,6 +216,9 @@ def _describe(record: dict[str, Any], state: TrainState, training: Training, con
         console.say(f"  {module:<32} {count:>12,}")
     console.say(f"  {'parameters':<32} {record['num_parameters']:>12,}")
     source, settings = training.source, training.settings
+    if training.mesh.size > 1:
+        for line in table(state, training.mesh, settings.batch_size):
+            console.say(line)
     sizes = ", ".join(f"{source.num_examples(split):,} {split}" for split in source.splits)
     console.say(f"{sizes} examples" + (f" in {len(names)} classes" if (names := source.spec.class_names) else ""))
     for note in [*pipeline.notes(source), *training.task.notes(source.spec)]:

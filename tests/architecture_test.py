@@ -81,6 +81,7 @@ TESTS_WITHOUT_SOURCE = {
     "knobs",
     "packaging",
     "many_processes",
+    "launch",
 }
 CODE = ("perceiver_jax", "tests", "configs", "benchmarks", "launch")
 MACHINE_PATH = re.compile(r"(?<![\w.:/~}-])/(?:work|home|root|Users)/\w+|(?<![\w.:/~}-])/opt/\w+/")

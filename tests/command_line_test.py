@@ -27,6 +27,7 @@ TABLE = [
         "modelnet40_ply_hdf5_2048.zip",
     ),
     (("main", SOLIDS, "--config_overlay=none.json"), "--config_overlay=none.json cannot be read"),
+    (("main", SOLIDS, "--process_id=1"), "--process_id=1: expected all three, or a cluster that says the rest"),
     (("evaluate",), "--workdir is missing"),
     (("evaluate", "--workdir=/nowhere"), "is not a run folder"),
     (("evaluate", "--workdir=/nowhere", "--format=png,gif"), "--format=png,gif: expected some of png, svg, pdf"),

@@ -24,7 +24,7 @@ from perceiver_jax.files import read_arrays, read_json, write_arrays, write_json
 from perceiver_jax.tasks.base import Task, Variables, zeros_batch
 from perceiver_jax.training import disk
 from perceiver_jax.training.cadence import every
-from perceiver_jax.training.sharding import replicated
+from perceiver_jax.training.sharding import fetch, replicated
 from perceiver_jax.training.writers import Writers
 
 AXES = {
@@ -108,7 +108,7 @@ class Capture:
         if self.maps is None:
             return
         with jax.set_mesh(self.mesh):
-            maps = jax.device_get(self.maps(variables, self.batch))
+            maps = fetch(self.maps(variables, self.batch), self.mesh)
         half = {name: array.astype(np.float16) if array.dtype.kind == "f" else array for name, array in maps.items()}
         half |= {name: np.asarray(self.batch[name]) for name in ("id", "label") if name in self.batch}
         if jax.process_index() == 0:

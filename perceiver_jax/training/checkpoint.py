@@ -22,7 +22,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.training import disk, manifest
+from perceiver_jax.training import disk, exchange, manifest
 from perceiver_jax.training.ledger import Ledger, Promise, require
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class Checkpoints:
         try:
             if self._edits and step in self._ledger.promises:
                 self._ledger.withdraw(step, "replaced")
-            self._checkpointer().save(target, items, force=target.exists())
+            self._checkpointer().save(target, items, force=True)  # what may lie there is not promised
         except Exception as error:
             raise self._explained(error, step, needed) from error
         self._saved.add(step)
@@ -197,15 +197,20 @@ class Checkpoints:
                 target.
         """
         self.wait()
+        chosen, damaged = exchange.on_first("intact checkpoint", lambda: self._find_intact(step))
+        self._damaged |= set(damaged)
+        self._saved -= set(damaged)
+        return *self._read(target, self.folder / str(chosen), part), chosen
+
+    def _find_intact(self, step: int | str) -> tuple[int, list[int]]:
+        """The step to restore, and all that were found damaged; one process looks for all."""
         if isinstance(step, int) and step not in self._promises():
             raise ConfigError(f"{self.folder}: no step {step} among the saved {self.steps()}. Choose one of them.")
         while (promise := self._choose(step)) is not None:
-            folder = self.folder / str(promise.step)
-            damage = manifest.find_damage(folder, promise.manifest)
+            damage = manifest.find_damage(self.folder / str(promise.step), promise.manifest)
             if damage is None:
-                return *self._read(target, folder, part), promise.step
+                return promise.step, sorted(self._damaged)
             self._damaged.add(promise.step)
-            self._saved.discard(promise.step)
             if step == promise.step:
                 raise ConfigError(f"step {step} is damaged: {damage}. Choose another of {self.steps()}.")
             other = self._choose(step)
@@ -248,15 +253,23 @@ class Checkpoints:
         return restored.state, restored.progress
 
     def _finish(self, step: int, arrays: manifest.Layout, score: SupportsFloat | None, needed: int) -> None:
-        """In the background: waits for Orbax, promises the step, prunes."""
+        """In the background: waits for Orbax, and until the step is promised, which all processes are told."""
         try:
-            self._checkpointer().wait_until_finished()
-            if self._edits:
-                digest = manifest.write(self.folder / str(step), arrays)
-                self._ledger.promise(Promise(step, digest, score, time.time()))
-                self._prune()
+            if not self._edits:
+                self._checkpointer().wait_until_finished()
+            exchange.on_first("promise", lambda: self._promise(step, arrays, score, needed))
         except BaseException as error:
             self._saved.discard(step)
+            raise self._explained(error, step, needed) from error
+
+    def _promise(self, step: int, arrays: manifest.Layout, score: SupportsFloat | None, needed: int) -> None:
+        """On process 0: waits for Orbax, promises the step, prunes."""
+        try:
+            self._checkpointer().wait_until_finished()
+            digest = manifest.write(self.folder / str(step), arrays)
+            self._ledger.promise(Promise(step, digest, score, time.time()))
+            self._prune()
+        except Exception as error:
             raise self._explained(error, step, needed) from error
 
     def _explained(self, error: BaseException, step: int, needed: int) -> BaseException:

@@ -17,8 +17,8 @@ import jax
 import numpy as np
 
 from perceiver_jax.data.pipeline import evaluation_batches, train_batches, train_plan
-from perceiver_jax.errors import Retry
 from perceiver_jax.metrics.history import history
+from perceiver_jax.training import exchange
 from perceiver_jax.training.cadence import every
 from perceiver_jax.training.capture import Capture
 from perceiver_jax.training.checkpoint import FILE_SIZE, Checkpoints
@@ -26,9 +26,9 @@ from perceiver_jax.training.console import Console, duration
 from perceiver_jax.training.evaluation import evaluate
 from perceiver_jax.training.meter import Meter, NonFiniteError
 from perceiver_jax.training.pictures import Pictures
-from perceiver_jax.training.preemption import Interrupted, Preemption
+from perceiver_jax.training.preemption import Interrupted, Preempted, Preemption
 from perceiver_jax.training.settings import Training
-from perceiver_jax.training.sharding import put_batch, replicated
+from perceiver_jax.training.sharding import batch_share, put_batch, replicated
 from perceiver_jax.training.state import abstract_state, init_state, state_maker
 from perceiver_jax.training.step import jit_train_step, make_evaluation_step, make_train_step
 from perceiver_jax.training.throughput import throughput
@@ -57,7 +57,7 @@ def train(
         The history: one dict per line of `metrics.jsonl`, from the first step of the run.
 
     Raises:
-        Retry: asked to stop by a signal; everything is saved.
+        Preempted: asked to stop by a signal; everything is saved.
         NonFiniteError: too many non-finite steps; their example ids are in `non_finite.json`.
     """
     with contextlib.nullcontext(preemption) if preemption else Preemption() as preemption:
@@ -91,6 +91,7 @@ class _Loop:
         self.train_step = jit_train_step(step, self.abstract_state, self.mesh)
         evaluation_step = make_evaluation_step(training.task, seed=EVALUATION_SEED)
         self.evaluation_step = jax.jit(evaluation_step, out_shardings=replicated(self.mesh))
+        self.share = batch_share(self.mesh)
         self.watchdog = Watchdog(workdir, self.settings.limits)
         self.pictures = Pictures(training.task, training.source, "validation", self.mesh, workdir, seed=EVALUATION_SEED)
         self.capture = Capture(
@@ -131,13 +132,20 @@ class _Loop:
                     self._conclude(done, evaluation_due=True, promised=True)
                 self._steps(done)
             except NonFiniteError as error:
-                (self.workdir / "non_finite.json").write_text(json.dumps({"examples": error.batches}))
+                self._keep_examples(error.batches)
                 raise
             finally:
                 self._end_profile()
                 self.watchdog.beat("save", self.num_files)
                 self.checkpoints.close()
         return history(self.workdir)
+
+    def _keep_examples(self, batches: list[list[int]]) -> None:
+        """Writes the ids of all processes' examples of these batches, once."""
+        parts = zip(*exchange.gather("not finite", batches), strict=True)
+        if jax.process_index() == 0:
+            examples = [[example for rows in batch for example in rows] for batch in parts]
+            (self.workdir / "non_finite.json").write_text(json.dumps({"examples": examples}))
 
     def _restore(self) -> dict[str, Any]:
         """Puts the newest promised state, or the first one, into `self.state`; returns its progress."""
@@ -164,8 +172,8 @@ class _Loop:
             self.plan,
             start_step=start,
             num_steps=total,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=self.share.index,
+            process_count=self.share.count,
             num_workers=s.num_workers,
             prefetch=s.prefetch,
         )
@@ -180,8 +188,6 @@ class _Loop:
                 due = every(done, s.evaluate_every, total)
                 if every(done, s.log_every, total):
                     self._log(done)
-                if self.preemption.requested and (due or done < total):
-                    self._preempted(done, evaluation_due=due)
                 self._conclude(done, evaluation_due=due)
                 if self.stopped:
                     self.console.say(self.stopped)
@@ -210,7 +216,7 @@ class _Loop:
             Interrupted: asked to stop, now or before.
         """
         self.watchdog.beat("data")
-        with self.preemption.interruptible("asked to stop"):
+        with self.preemption.together("asked to stop"):
             batch = next(batches)
         self.watchdog.beat(phase)
         return batch
@@ -239,8 +245,8 @@ class _Loop:
             self.training.source,
             "validation",
             s.evaluation_batch_size,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+            process_index=self.share.index,
+            process_count=self.share.count,
         )
 
         def on_batch():
@@ -309,15 +315,15 @@ class _Loop:
 
     def _preempted(self, done: int, *, evaluation_due: bool) -> NoReturn:
         if done == 0:
-            raise Retry("preempted at step 0: there is nothing to save yet; run the same command to start again")
+            raise Preempted("preempted at step 0: there is nothing to save yet; run the same command to start again")
         self._save(done, evaluation_due=evaluation_due)
         self.checkpoints.wait()
-        raise Retry(f"preempted at step {done}, saved; run the same command to go on")
+        raise Preempted(f"preempted at step {done}, saved; run the same command to go on")
 
     def _profile(self, done: int) -> None:
         """Opens the profiler's window before step `done`, or closes it."""
         s = self.settings
-        if s.profile_steps and done == s.profile_start + 1:
+        if s.profile_steps and done == s.profile_start + 1 and jax.process_index() == 0:
             self.watchdog.beat("profile")
             jax.profiler.start_trace(str(self.workdir / "profile"))
             self.tracing = True

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run folder says of itself: the command, the code, the machine, the data's spec and the parameters."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -19,8 +20,25 @@ from perceiver_jax.training.state import TrainState
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "clu", "numpy", "ml-collections")
 
+PACKAGE = Path(__file__).parents[1]
+
 DECISIVE = ("git", "python", "versions", "machine", "processor", "devices", "threads", "processes", "mesh", "xla_flags")
 """Facts of a record on which the bits of a result may depend: code, libraries, device, threads, how it is split."""
+
+
+def code_facts() -> dict[str, str]:
+    """What all processes of a run must have alike: the code, commit and files, and the versions of what it uses."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    facts = {"git": git_version(PACKAGE), "code": files_hash(PACKAGE), "python": platform.python_version()}
+    return facts | versions
+
+
+def files_hash(folder: Path) -> str:
+    """Of the names and contents of all Python files below a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def run_record(training: Training, state: TrainState) -> dict[str, Any]:
@@ -33,7 +51,7 @@ def run_record(training: Training, state: TrainState) -> dict[str, Any]:
     return {
         "command": command(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "git": git_version(Path(__file__).parent),
+        "git": git_version(PACKAGE),
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "host": platform.node(),

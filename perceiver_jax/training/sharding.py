@@ -6,6 +6,9 @@ A parameter, its moments and its average are split over fsdp along their largest
 replicated, since gathering them costs more than storing them.
 """
 
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
@@ -50,6 +53,37 @@ def batch_shards(mesh: Mesh) -> int:
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
+class Share(NamedTuple):
+    """Which of how many parts of a batch a process loads; two that hold the same rows load the same part."""
+
+    index: int
+    count: int
+
+
+def batch_share(mesh: Mesh) -> Share:
+    """This process's part of a batch: the rows that its devices hold.
+
+    Raises:
+        ConfigError: the devices of two processes hold some rows in common and some not.
+    """
+    shards: dict[int, set[int]] = {}
+    for device, (rows,) in batch_sharding(mesh).devices_indices_map((batch_shards(mesh),)).items():
+        shards.setdefault(device.process_index, set()).add(rows.start or 0)
+    return shared(shards)[jax.process_index()]
+
+
+def shared(shards: Mapping[int, set[int]]) -> dict[int, Share]:
+    """Process -> its share, from the numbers of the rows that each one's devices hold."""
+    parts = sorted({tuple(sorted(rows)) for rows in shards.values()})
+    if len({row for part in parts for row in part}) != sum(len(part) for part in parts):
+        raise ConfigError(
+            "mesh: the devices of a process hold rows of a batch that another one holds in part. "
+            "Use config.mesh.sequence and config.mesh.tensor that divide the number of devices of a process, or are a "
+            "multiple of it."
+        )
+    return {process: Share(parts.index(tuple(sorted(rows))), len(parts)) for process, rows in shards.items()}
+
+
 def state_shardings(abstract_state, mesh: Mesh):
     """A sharding for every leaf of a state, by its path and shape alone: moments lie where their parameter does."""
 
@@ -73,6 +107,20 @@ def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This process's rows of a batch as global arrays on the mesh."""
     sharding = batch_sharding(mesh)
     return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}
+
+
+def put_whole(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """A batch of which every process has all rows as global arrays on the mesh."""
+    sharding = batch_sharding(mesh)
+    return {name: jax.make_array_from_callback(rows.shape, sharding, rows.__getitem__) for name, rows in batch.items()}
+
+
+def fetch(tree: Any, mesh: Mesh) -> Any:
+    """Arrays as NumPy's, wherever their parts lie; every process calls it."""
+    arrays = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+    if all(array.is_fully_replicated or array.is_fully_addressable for array in arrays):
+        return jax.device_get(tree)
+    return jax.device_get(jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree))
 
 
 def _name(key) -> str:

@@ -64,6 +64,7 @@ class Command(NamedTuple):
 def plain(file):
     """The text with continued lines joined, loop variables and options in brackets filled in."""
     text = re.sub(r"\\\n\s*", "", file.read_text())
+    text = re.sub(r"python launch/local\.py [^`\n]*?-- ", "python -m perceiver_jax.main ", text)  # what it starts
     return re.sub(r"\$\w+", "64", text)
 
 
@@ -85,6 +86,8 @@ def flags_of(command):
     folder = ROOT / command.package
     files = [folder / f"{command.module}.py"] if command.package == "perceiver_jax" else folder.glob("*.py")
     text = "".join(file.read_text() for file in files)
+    if "define_processes()" in text:
+        text += (ROOT / "perceiver_jax" / "command_line.py").read_text()
     names = set(re.findall(r"flags\.DEFINE_\w+\(\s*\"(\w+)\"", text))
     return names | ({"config", "config_overlay"} if re.search("define_config|DEFINE_config_file", text) else set())
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.training.sharding import _partition, make_mesh
+from perceiver_jax.training.sharding import Share, _partition, make_mesh, shared
 
 ROOT = Path(__file__).resolve().parents[2]
 DEVICES = 8
@@ -27,6 +27,7 @@ from perceiver_jax.data.pipeline import evaluation_batches, train_batches
 from perceiver_jax.data.plan import Plan
 from perceiver_jax.tasks import mixing
 from perceiver_jax.training.evaluation import evaluate
+from perceiver_jax.training.placement import placed, table
 from perceiver_jax.training.sharding import put_batch
 from perceiver_jax.training.state import abstract_state, init_state, state_maker
 from perceiver_jax.training.step import jit_train_step, make_evaluation_step, make_train_step
@@ -74,7 +75,18 @@ def outcome(mesh):
             state, report = step(state, put_batch(batch, t.mesh))
             losses.append(report.stats["loss"].value())
     return {"first": first, "shares": shares, "losses": losses, "compiles": step._cache_size(),
-        "mixed": mixed(t.mesh), "scores": {} if "fsdp" in mesh else scores(t.mesh)}
+        "mixed": mixed(t.mesh), "placed": placed(state), "held": held(state), "table": table(state, t.mesh, 16),
+        "large": placed(large_state(t)), "scores": {} if "fsdp" in mesh else scores(t.mesh)}
+
+def held(state):
+    shards = [shard for leaf in jax.tree.leaves(state) for shard in leaf.addressable_shards]
+    return [sum(s.data.nbytes for s in shards if s.device == device) for device in jax.devices()]
+
+def large_state(t):
+    large = c.to_dict(config)
+    large["model"] |= {"num_latents": 256, "latent_dim": 1024, "num_blocks": 2}
+    task = build_task(large, t.source.spec)
+    return abstract_state(state_maker(task, t.optimizer, t.source.spec, ema=True), t.mesh)
 
 def mixed(mesh):
     rng = np.random.default_rng(0)
@@ -120,6 +132,25 @@ def test_large_leaves_are_split_over_fsdp(outcomes, name, share):
     assert outcomes[name]["shares"] and set(outcomes[name]["shares"]) == {share}
 
 
+@pytest.mark.parametrize("name", ["one", *MESHES])
+def test_every_device_holds_what_the_table_says(outcomes, name):
+    outcome = outcomes[name]
+    counted = 3 * 4  # step, scale of the rate and skipped steps are in no row
+    share = sum(row[4] for row in outcome["placed"]) + counted
+    assert set(outcome["held"]) == {share}
+    mesh, _, batch, *_, whole = outcome["table"]
+    assert mesh.endswith(f"{len(outcome['held'])} devices of 1 process")
+    assert batch.split() == ["batch", "data,", "fsdp", "16", "rows", f"{16 // len(outcome['held'])}", "rows"]
+    assert whole.split()[-2] == f"{share - counted:,}"
+
+
+def test_a_state_eight_times_larger_than_a_share_is_split_evenly(outcomes):
+    """Of a model with a width of 1,024, on eight devices under fsdp."""
+    whole, share = (sum(row[column] for row in outcomes["fsdp"]["large"]) for column in (3, 4))
+    assert whole > 100e6 and share * 8 / whole == pytest.approx(1, abs=0.02)
+    assert {row[1][0] for row in outcomes["fsdp"]["large"] if row[4] < row[3]} == {"fsdp"}
+
+
 @pytest.mark.parametrize("name", ["data", "fsdp", "both"])
 def test_images_are_mixed_alike(outcomes, name):
     """The batch is the global one: the partner of a device's last row lies on the next device."""
@@ -147,3 +178,20 @@ def test_partition_takes_the_largest_axis_and_never_a_stacked_one():
 def test_mesh_that_does_not_cover_the_devices():
     with pytest.raises(ConfigError, match=f"does not cover {jax.device_count()} devices"):
         make_mesh(data=3)
+
+
+@pytest.mark.parametrize(
+    ("shards", "shares"),
+    [
+        ({0: {0, 1}, 1: {2, 3}}, {0: (0, 2), 1: (1, 2)}),
+        ({0: {0, 2}, 1: {1, 3}}, {0: (0, 2), 1: (1, 2)}),  # machines whose chips lie next to each other in a torus
+        ({0: {0}, 1: {0}, 2: {1}, 3: {1}}, {0: (0, 2), 1: (0, 2), 2: (1, 2), 3: (1, 2)}),  # over a sequence axis
+    ],
+)
+def test_processes_load_the_rows_that_their_devices_hold(shards, shares):
+    assert shared(shards) == {process: Share(*share) for process, share in shares.items()}
+
+
+def test_rows_that_two_processes_have_in_part_are_refused():
+    with pytest.raises(ConfigError, match="another one holds in part"):
+        shared({0: {0, 1}, 1: {1, 2}})

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a process finds its place; what runs of several do is in `many_processes_test.py`."""
+
+import pytest
+
+from perceiver_jax.errors import ConfigError
+from perceiver_jax.training.processes import Place, find
+
+SLURM = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_NODELIST": "node[001-002]",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "0",
+}
+OPEN_MPI = {
+    "OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://10.96.0.1,10.148.0.1:34911",
+    "OMPI_COMM_WORLD_SIZE": "4",
+    "OMPI_COMM_WORLD_RANK": "3",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+}
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    def put(variables):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return put
+
+
+def test_alone_without_flags_and_cluster():
+    assert find() is None
+    assert find(num_processes=1) is None
+
+
+def test_flags_say_it():
+    assert find("host:1234", 4, 2) == Place("host:1234", 4, 2)
+
+
+def test_slurm_says_it(environment):
+    environment(SLURM)
+    assert find() == Place("node001:61447", 2, 1, [0])
+    assert find("node007:5000") == Place("node007:5000", 2, 1, [0])
+    assert find(num_processes=1) is None
+
+
+def test_one_task_of_slurm_is_alone(environment):
+    environment(SLURM | {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"})
+    assert find() is None
+
+
+def test_open_mpi_says_it(environment):
+    environment(OPEN_MPI)
+    place = find()
+    assert (place.count, place.index, place.local_devices) == (4, 3, [1])
+    assert place.coordinator.startswith("10.96.0.1:")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"process_id": 0}, "--coordinator=None --num_processes=None --process_id=0: expected all three"),
+        ({"coordinator": "host:1", "num_processes": 2}, "--process_id=None: expected all three"),
+        ({"coordinator": "host:1", "num_processes": 2, "process_id": 2}, "a number less than that of the processes"),
+        ({"coordinator": "host", "num_processes": 2, "process_id": 0}, "expected HOST:PORT of process 0"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(flags, said):
+    with pytest.raises(ConfigError, match=said):
+        find(**flags)
+
+
+def test_what_the_cluster_cannot_say_is_named(environment):
+    environment(SLURM | {"SLURM_NTASKS": "two"})
+    with pytest.raises(ConfigError, match="the cluster does not say the rest .*--num_processes=1 to run alone"):
+        find()
