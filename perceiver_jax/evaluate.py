@@ -7,6 +7,7 @@ that is whole in itself. With --perturb also on clouds that were turned, moved, 
 checkpoint is evaluated again. Results lie in RUN/evaluation/SPLIT-STEP/, which is replaced as a whole.
 """
 
+import functools
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ def main(argv: Sequence[str]) -> None:
 def _evaluate(workdir: Path, folder: Path | None) -> None:
     from perceiver_jax import code_scores, experiment
     from perceiver_jax.data.perturbation import check_clouds
+    from perceiver_jax.reports import perturbations
     from perceiver_jax.reports import results as files
     from perceiver_jax.training.exchange import on_first
 
@@ -61,9 +63,12 @@ def _evaluate(workdir: Path, folder: Path | None) -> None:
     source = run.source()
     if PERTURB.value:
         check_clouds(source)
-    results = run.evaluate(SPLIT.value, BATCH_SIZE.value, source) | code_scores.scores(run, SPLIT.value, source)
+    evaluated = functools.partial(run.evaluate, SPLIT.value, BATCH_SIZE.value)
+    results = evaluated(source) | code_scores.scores(run, SPLIT.value, source)
     if PERTURB.value:
-        results["perturb"] = _perturb(run, source, results)
+        results["perturb"] = perturbations.measure(
+            lambda each: evaluated(each)["accuracy"], source, results["accuracy"]
+        )
     else:
         results = files.with_earlier_perturb(run.workdir, results)
     draw = _analyze(run, source, results) if ANALYZE.value else None
@@ -94,23 +99,6 @@ def _analyze(run, source, results: dict[str, Any]) -> Callable[[Path], None]:
         f"--checkpoint={run.step} --analyze",
     )
     return lambda folder: evaluation.write(folder, report, FORMAT.value)
-
-
-def _perturb(run, source, clean: dict[str, Any]) -> dict[str, Any]:
-    """Accuracy by kind and strength, printed."""
-    from perceiver_jax.data.perturbation import SEED, STRENGTHS, UNITS, Perturbed
-    from perceiver_jax.reports.results import print_perturbations
-
-    scores = {
-        kind: {
-            f"{strength:g}": run.evaluate(SPLIT.value, BATCH_SIZE.value, Perturbed(source, kind, strength))["accuracy"]
-            for strength in strengths
-        }
-        for kind, strengths in STRENGTHS.items()
-    }
-    perturb = {"seed": SEED, "clean": clean["accuracy"], "accuracy": scores}
-    print_perturbations(perturb, UNITS)
-    return perturb
 
 
 def run() -> None:

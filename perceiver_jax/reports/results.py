@@ -138,15 +138,3 @@ def print_results(results: dict[str, Any], *, max_classes: int = 60) -> None:
         row = [f"{100 * scores[key]:.1f} %" for key in ("precision", "recall", "f1")]
         classes.add_row(name, *row, str(scores["support"]))
     console.print(classes)
-
-
-def print_perturbations(perturb: dict[str, Any], units: dict[str, str]) -> None:
-    """A line per kind of perturbation: its strengths and the accuracy at each, beside the clean one."""
-    console = Console(highlight=False, markup=False)
-    console.print(f"accuracy under perturbation; {100 * perturb['clean']:.2f} % without")
-    table = Table("perturbation", "strength: accuracy", box=SIMPLE_HEAD)
-    for kind, scores in perturb["accuracy"].items():
-        cells = [f"{strength}{units.get(kind, '')}: {100 * value:.2f} %" for strength, value in scores.items()]
-        cells = [cell.replace(" ", "\u00a0") for cell in cells]  # a line breaks between strengths only
-        table.add_row(kind, "   ".join(cells))
-    console.print(table)
