@@ -5,7 +5,7 @@
 
 Default and `:shapes`: up to six discs, squares and triangles on 64 pixels, the published 64 pixel model with 7 slots.
 `:multi_dsprites`: sprites on grey, 6 slots. `:cpu`: patches and per-position MLPs on 32 pixels, for two cores; `:tiny`
-checks everything in a minute. Not measured yet.
+checks everything in a minute. Not measured yet. `:shapes,strided` and `:shapes,pixels` have cheaper decoders.
 
 The published sets: https://storage.googleapis.com/multi-object-datasets/ has the files clevr_with_masks/
 clevr_with_masks_train.tfrecords (10.5 GB; into data/clevr_with_masks, for `:clevr6` and `:clevr6_seed`) and
@@ -36,7 +36,8 @@ def get_config(variants: str = "") -> ConfigDict:
     config.schedule = section("schedule", "exponential", gamma=0.5, decay_steps=100_000, warmup_steps=10_000)
     others = {"shapes": lambda config: None, "multi_dsprites": multi_dsprites, "cpu": cpu, "tiny": tiny}
     published = {"clevr6": clevr6, "clevr6_seed": clevr6_seed, "tetrominoes": tetrominoes}
-    return vary(config, variants, others | published | {"own": own})
+    cheaper = {"strided": strided, "pixels": pixels}
+    return vary(config, variants, others | published | cheaper | {"own": own})
 
 
 def multi_dsprites(config: ConfigDict) -> None:
@@ -72,6 +73,16 @@ def own(config: ConfigDict) -> None:
     config.data = section("data", "own_scenes", path="data/own_scenes", image_size=64, max_objects=6)
     config.evaluation.update(metric="mse", mode="min")
     config.schedule = section("schedule", "cosine", warmup_epochs=5.0)
+
+
+def strided(config: ConfigDict) -> None:
+    """After any with convolutions: the decoder begins at an eighth of the image and doubles three times."""
+    config.model.decoder.strides = (2, 2, 2, 1)
+
+
+def pixels(config: ConfigDict) -> None:
+    """After any: an MLP at each place of 2 x 2 pixels as decoder."""
+    config.model.decoder = section("decoder", "pixels", patch_size=2, num_channels=128)
 
 
 def cpu(config: ConfigDict) -> None:

@@ -34,7 +34,7 @@ VARIANTS = {
     "imagenet": ["", "io_fourier", "io_learned", "io_conv", "tiny"],
     "slot_attention": [
         *("", "shapes", "multi_dsprites", "cpu", "tiny"),
-        *("clevr6", "clevr6_seed", "tetrominoes", "own"),
+        *("clevr6", "clevr6_seed", "tetrominoes", "own", "strided", "pixels"),
     ],
 }
 
