@@ -5,7 +5,7 @@
 
 Default and `:shapes`: up to six discs, squares and triangles on 64 pixels, the published 64 pixel model with 7 slots.
 `:multi_dsprites`: sprites on grey, 6 slots. `:cpu`: patches and per-position MLPs on 32 pixels, for two cores; `:tiny`
-checks everything in a minute. Not measured yet.
+checks everything in a minute. Not measured yet. `:shapes,strided` and `:shapes,pixels` have cheaper decoders.
 
 The published sets: https://storage.googleapis.com/multi-object-datasets/ has the files clevr_with_masks/
 clevr_with_masks_train.tfrecords (10.5 GB; into data/clevr_with_masks, for `:clevr6` and `:clevr6_seed`) and
@@ -23,7 +23,7 @@ ABLATIONS = ("one_iteration",)
 
 
 def get_config(variants: str = "") -> ConfigDict:
-    """7 slots x 64, 3 iterations, Adam 4e-4; the variants are the functions below, or, after it, set prediction's."""
+    """7 slots x 64, 3 iterations, Adam 4e-4; the variants are the functions below, or set prediction's after it."""
     if variants.split(",")[0] == "set_prediction":
         sets = runpy.run_path(str(pathlib.Path(__file__).with_name("set_prediction.py")))
         return sets["get_config"](variants.partition(",")[2])
@@ -44,7 +44,12 @@ def get_config(variants: str = "") -> ConfigDict:
     config.schedule = section("schedule", "exponential", gamma=0.5, decay_steps=100_000, warmup_steps=10_000)
     others = {"shapes": lambda config: None, "multi_dsprites": multi_dsprites, "cpu": cpu, "tiny": tiny}
     published = {"clevr6": clevr6, "clevr6_seed": clevr6_seed, "tetrominoes": tetrominoes}
-    return vary(config, variants, others | published | {"own": own, "one_iteration": one_iteration})
+    changes = {
+        "strided": lambda config: config.model.decoder.update(strides=(2, 2, 2, 1)),  # from an eighth of the image
+        "pixels": pixels,
+        "one_iteration": lambda config: config.model.update(num_iterations=1),
+    }
+    return vary(config, variants, others | published | changes | {"own": own})
 
 
 def multi_dsprites(config: ConfigDict) -> None:
@@ -82,12 +87,18 @@ def own(config: ConfigDict) -> None:
     config.schedule = section("schedule", "cosine", warmup_epochs=5.0)
 
 
+def pixels(config: ConfigDict) -> None:
+    """After any: an MLP at each place of 2 x 2 pixels as decoder."""
+    config.model.decoder = section("decoder", "pixels", patch_size=2, num_channels=128)
+
+
 def cpu(config: ConfigDict) -> None:
     """2 to 4 objects on 32 pixels, an MLP on each patch with 4 pixels around it, and one at each position."""
     config.data.update(size=32, max_objects=4, min_radius=0.12, max_radius=0.2)
     config.model.encoder = section("encoder", "patches", patch_size=4, context=4, num_channels=128)
     config.model.decoder = section("decoder", "pixels", patch_size=4, fourier_bands=8, num_channels=64)
     config.model.update(num_slots=5, initializer="learned_noise", gradient="bilevel")
+    config.task.num_iterations = 5  # in evaluation; 3 in training
     config.num_steps = 20_000
     config.optimizer.update(learning_rate=2e-3, clip_norm=1.0)
     config.schedule = section("schedule", "cosine", warmup_steps=500)
@@ -103,8 +114,3 @@ def tiny(config: ConfigDict) -> None:
     config.num_steps = 256
     config.schedule.warmup_steps = 32
     config.log_every_steps = 32
-
-
-def one_iteration(config: ConfigDict) -> None:
-    """Slots look once."""
-    config.model.num_iterations = 1

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import measure, step_time
 from benchmarks.inputs import RandomArrays, on_available_data
-from benchmarks.jax_steps import with_full_gradient
+from benchmarks.jax_steps import JaxSteps, with_full_gradient
 from benchmarks.plain_perceiver import plain_model
 from perceiver_jax import experiment
 from perceiver_jax.config import section, to_dict
@@ -27,6 +27,7 @@ from perceiver_jax.models.slot_autoencoder import PatchEncoder
 from perceiver_jax.registry import build
 from perceiver_jax.tasks.classification import Classification
 from perceiver_jax.tasks.set_prediction import SetPrediction
+from tests.configs_test import load
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ("--config=configs/solids.py:tiny", "--batch_size=4", "--rounds=2", "--seconds=0.02")
@@ -147,6 +148,18 @@ def test_the_torch_peer_computes_the_same(name):
     theirs = peer(colors_first, torch.tensor(noise)).image.permute(0, 2, 3, 1)
     np.testing.assert_allclose(ours.image, theirs.detach(), rtol=0, atol=1e-5 * np.abs(ours.image).max())
     assert np.abs(ours.image).max() > 0.1
+
+
+def test_the_slot_autoencoder_can_be_timed(request):
+    """Without an adapter, with a random stream in the forward pass; nothing is run."""
+    request.addfinalizer(lambda: jax.config.update("jax_enable_compilation_cache", True))
+    config, notes = step_time.prepare(to_dict(load("slot_attention", "tiny")), ["torch"])
+    steps = JaxSteps(config | {"batch_size": 2})
+    assert steps.describe()["adapted_shape"] == [] and "Adam" in notes[-1]
+    predicted = jax.eval_shape(steps.jitted_forward, steps.abstract.variables(), steps.batch)
+    assert predicted["image"].shape == (2, 16, 16, 3)
+    with pytest.raises(ConfigError, match="--peer=torch builds the model of configs/slot_attention.py alone"):
+        step_time.prepare(to_dict(load("solids", "tiny")), ["torch"])
 
 
 def test_random_images_stand_for_a_missing_set(tmp_path):

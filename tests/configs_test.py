@@ -35,7 +35,7 @@ VARIANTS = {
     "imagenet": ["", "io_fourier", "io_learned", "io_conv", "tiny"],
     "slot_attention": [
         *("", "shapes", "multi_dsprites", "cpu", "tiny"),
-        *("clevr6", "clevr6_seed", "tetrominoes", "own", "one_iteration"),
+        *("clevr6", "clevr6_seed", "tetrominoes", "own", "strided", "pixels", "one_iteration"),
     ],
     "set_prediction": ["", "cpu", "tiny"],
     "svq_prior": ["", "shapes", "multi_dsprites", "official", "cpu", "tiny"],

@@ -219,14 +219,15 @@ def _shifted(images: Array, offset: int, axis: int) -> Array:
 def _neighbours(images: Array, offsets: Sequence[int], axis: int) -> Array:
     """For each place what stands at these offsets, as channels.
 
-    By selection: XLA writes it in one pass, and concatenates four times slower.
+    Each is padded with zeros to its channels, and all are added: XLA writes that in one pass, four times faster than
+    it concatenates or selects.
     """
-    batch, height, width, channels = images.shape
-    tap = jax.lax.broadcasted_iota(jnp.int32, (batch, height, width, len(offsets), channels), 3)
-    neighbours = jnp.zeros((), images.dtype)
+    channels, wide = images.shape[-1], 0
     for index, offset in enumerate(offsets):
-        neighbours = jnp.where(tap == index, _shifted(images, offset, axis)[:, :, :, None], neighbours)
-    return neighbours.reshape(batch, height, width, len(offsets) * channels)
+        place = (index * channels, (len(offsets) - 1 - index) * channels, 0)
+        part = _shifted(images, offset, axis)
+        wide += jax.lax.pad(part, jnp.zeros((), part.dtype), ((0, 0, 0), (0, 0, 0), (0, 0, 0), place))
+    return wide
 
 
 def _summed(parts: Array, offsets: Sequence[int], axis: int) -> Array:

@@ -82,16 +82,12 @@ class SemanticQuantization(Task):
         use = use_of_codebooks(np.asarray(stats["code_use"]))
         return {"codebooks": [dict(zip(use, map(float, row), strict=True)) for row in zip(*use.values(), strict=True)]}
 
-    def charts(self, stats: dict[str, Any]) -> dict[str, np.ndarray]:
-        """How often each code was used."""
-        return {"code_use": code_figures.thumbnail(np.asarray(stats["code_use"]))}
-
     def visualize(
         self, predictions: dict[str, np.ndarray], batch: dict[str, np.ndarray], stats: dict[str, Any]
     ) -> dict[str, np.ndarray]:
         """Images, what their codes alone give, and masks; how often each code was used."""
         drawn = code_figures.sheet(batch["image"], predictions["recon"], predictions["masks"])
-        return {"reconstructions": drawn} | self.charts(stats)
+        return {"reconstructions": drawn, "code_use": code_figures.thumbnail(np.asarray(stats["code_use"]))}
 
     def notes(self, spec: Spec) -> list[str]:
         """What an image becomes; whether there are enough slots."""
