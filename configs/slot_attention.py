@@ -9,9 +9,8 @@ checks everything in a minute. Not measured yet. `:shapes,strided` and `:shapes,
 
 The published sets: https://storage.googleapis.com/multi-object-datasets/ has the files clevr_with_masks/
 clevr_with_masks_train.tfrecords (10.5 GB; into data/clevr_with_masks, for `:clevr6` and `:clevr6_seed`) and
-tetrominoes/tetrominoes_train.tfrecords (into data/tetrominoes). Each is read once and prepared. `:own` takes a folder
-of images with or without masks, or a .npz: --config.data.path=DIR_OR_NPZ (`perceiver_jax/data/scene_folders.py` and
-`scene_arrays.py` say how files and arrays are named).
+tetrominoes/tetrominoes_train.tfrecords (into data/tetrominoes). `:own` takes images with or without masks, in a folder
+or .npz: --config.data.path=DIR_OR_NPZ (`perceiver_jax/data/scene_folders.py`, `scene_arrays.py` say how they are named).
 """
 
 import pathlib
@@ -28,10 +27,8 @@ def get_config(variants: str = "") -> ConfigDict:
         sets = runpy.run_path(str(pathlib.Path(__file__).with_name("set_prediction.py")))
         return sets["get_config"](variants.partition(",")[2])
     config = default()
-    config.num_epochs = 100.0
-    config.log_every_steps = 100
-    config.evaluation.batch_size = 64
-    config.evaluation.update(metric="fg_ari", mode="max")
+    config.num_epochs, config.log_every_steps = 100.0, 100
+    config.evaluation.update(batch_size=64, metric="fg_ari", mode="max")
     config.data = section("data", "shapes")
     config.task = section("task", "object_discovery")
     config.model = section(
@@ -42,14 +39,13 @@ def get_config(variants: str = "") -> ConfigDict:
     )
     config.optimizer = section("optimizer", "adam", learning_rate=4e-4)
     config.schedule = section("schedule", "exponential", gamma=0.5, decay_steps=100_000, warmup_steps=10_000)
-    others = {"shapes": lambda config: None, "multi_dsprites": multi_dsprites, "cpu": cpu, "tiny": tiny}
-    published = {"clevr6": clevr6, "clevr6_seed": clevr6_seed, "tetrominoes": tetrominoes}
+    others = {"shapes": lambda config: None, "multi_dsprites": multi_dsprites, "own": own, "cpu": cpu, "tiny": tiny}
+    published = {"clevr6": clevr6, "clevr6_seed": clevr6_seed, "tetrominoes": tetrominoes, "pixels": pixels}
     changes = {
         "strided": lambda config: config.model.decoder.update(strides=(2, 2, 2, 1)),  # from an eighth of the image
-        "pixels": pixels,
         "one_iteration": lambda config: config.model.update(num_iterations=1),
     }
-    return vary(config, variants, others | published | changes | {"own": own})
+    return vary(config, variants, others | published | changes)
 
 
 def multi_dsprites(config: ConfigDict) -> None:
@@ -88,7 +84,7 @@ def own(config: ConfigDict) -> None:
 
 
 def pixels(config: ConfigDict) -> None:
-    """After any: an MLP at each place of 2 x 2 pixels as decoder."""
+    """After any: an MLP at each 2 x 2 pixels as decoder."""
     config.model.decoder = section("decoder", "pixels", patch_size=2, num_channels=128)
 
 
@@ -111,6 +107,4 @@ def tiny(config: ConfigDict) -> None:
     config.data.update(min_radius=0.15, max_radius=0.25)
     config.model.encoder.num_channels = config.model.decoder.num_channels = 32
     config.model.update(num_slots=3, slot_dim=32, mlp_dim=32, feature_dim=32)
-    config.num_steps = 256
-    config.schedule.warmup_steps = 32
-    config.log_every_steps = 32
+    config.num_steps, config.log_every_steps, config.schedule.warmup_steps = 256, 32, 32
