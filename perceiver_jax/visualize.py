@@ -39,8 +39,8 @@ STEP = flags.DEFINE_integer("step", None, "attention: after this step; default a
 EPOCH = flags.DEFINE_float("epoch", None, "attention: after this epoch; default all there are")
 
 NUM = flags.DEFINE_integer("num", 4, "slots: images", lower_bound=1)
-CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "slots: best, latest or a step")
-DATA_PATH = flags.DEFINE_string("data_path", "", "slots: where the data lies, if not where the run found it")
+CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "slots, svq: best, latest or a step")
+DATA_PATH = flags.DEFINE_string("data_path", "", "slots, svq: where the data lies, if not where the run found it")
 
 SELFTEST = "selftest"
 WHAT: dict[str, str] = {
@@ -48,11 +48,11 @@ WHAT: dict[str, str] = {
     "results": "perceiver_jax.reports.dashboard",
     "demo": "perceiver_jax.reports.demo",
     "slots": "perceiver_jax.reports.slots",
-    "svq": "perceiver_jax.code_report",
+    "svq": "perceiver_jax.reports.codes",
     SELFTEST: "perceiver_jax.reports.selftest",
 }
 """What can be looked at -> the module whose `write(run, formats, flags)` returns the files it wrote."""
-OF_MODEL = ("slots",)
+OF_MODEL = ("slots", "svq")
 """What asks the model: `run` is what `experiment.load` gives instead of the folder."""
 
 

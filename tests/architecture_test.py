@@ -25,11 +25,10 @@ LIBRARY = PARTS | {
     "validation",
     "stages",
     "generation",
-    "code_report",
     "code_scores",
     "variants",
 }
-ABOVE = {"prediction", "generation", "stages", "code_report", "code_scores", "variants"}  # of experiment
+ABOVE = {"prediction", "generation", "stages", "code_scores", "variants"}  # of experiment
 MAY_IMPORT = {
     "errors": set(),
     "invocation": set(),
@@ -58,7 +57,6 @@ MAY_IMPORT = {
     "prediction": LIBRARY - {"run_folder", "config", *ABOVE} | {"errors"},
     "generation": LIBRARY - {"run_folder", "config", *ABOVE} | {"errors"},
     "stages": LIBRARY - {"run_folder", "config", *ABOVE} | {"errors", "files"},
-    "code_report": LIBRARY - {"run_folder", "config", *ABOVE} | {"errors", "files"},
     "code_scores": LIBRARY - {"run_folder", "config", *ABOVE} | {"generation", "errors"},
     "variants": {"command_line", "config", "experiment", "registry", "stages", "errors"},
     "run_folder": LIBRARY - {"run_folder", *ABOVE} | {"errors", "files"},

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 import pytest
 
-from perceiver_jax import code_report, experiment, stages
+from perceiver_jax import experiment, stages
 from perceiver_jax.data import codes
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.generation import Generator
+from perceiver_jax.reports import codes as codes_report
 from perceiver_jax.tasks.code_prior import FROZEN
 from perceiver_jax.training.loop import train
 from perceiver_jax.weights.transfer import leaves
@@ -148,7 +149,7 @@ def test_generate_writes_images_and_their_codes(run_forked, prior):
 
 
 def test_visualize_draws_decompositions_codebooks_and_swaps(first):
-    files = code_report.write(first, ("png",), None)
+    files = codes_report.write(experiment.load(first), ("png",), None)
     assert {file.name for file in files} == {"visualization.png", "codebooks.png", "codebooks.csv", "swaps.png"}
     assert all(file.parent == first / "figures" and file.stat().st_size > 0 for file in files)
     head, *rows = (first / "figures" / "codebooks.csv").read_text().splitlines()
@@ -167,4 +168,4 @@ def test_runs_that_make_no_codes_or_have_no_prior_are_said(first, prior):
     with pytest.raises(ConfigError, match="has no prior to generate from"):
         Generator.from_run(first)
     with pytest.raises(ConfigError, match="makes no codes of images"):
-        code_report.write(prior[0], ("png",), None)
+        codes_report.write(experiment.load(prior[0]), ("png",), None)

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from perceiver_jax import experiment
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.figures import canvas, code_views
 from perceiver_jax.files import write_all
@@ -29,15 +28,17 @@ NUM_IMAGES = 5
 BATCH = 16  # images decoded at a time
 
 
-def write(workdir: Path, formats: Sequence[str], flags: Any) -> list[Path]:
+def write(run: Any, formats: Sequence[str], flags: Any) -> list[Path]:
     """Draws and writes; returns the files.
+
+    Args:
+        run: an `experiment.Run`.
 
     Raises:
         ConfigError: not a run of SVQ, its data are not there, or the files cannot be written.
     """
-    run = experiment.load(workdir)
     if not isinstance(run.task, SemanticQuantization):
-        raise ConfigError(f"{workdir} makes no codes of images: expected a run of configs/svq.py.")
+        raise ConfigError(f"{run.workdir} makes no codes of images: expected a run of configs/svq.py.")
     source = run.source()
     split = "validation" if "validation" in source.splits else "train"
     shown = source.load(split, np.arange(min(NUM_IMAGES, source.num_examples(split))), None)["image"]
@@ -47,7 +48,7 @@ def write(workdir: Path, formats: Sequence[str], flags: Any) -> list[Path]:
         "visualization": code_views.decompositions(shown, recons, masks[..., 0]),
         "codebooks": code_views.use_of_codes(counts, _captions(counts)),
     }
-    folder = Path(workdir).absolute() / "figures"
+    folder = run.workdir / "figures"
     files = {
         folder / f"{name}.{kind}": canvas.rendered(made, kind) for name, made in figures.items() for kind in formats
     }
@@ -56,7 +57,7 @@ def write(workdir: Path, formats: Sequence[str], flags: Any) -> list[Path]:
     return write_all(files | {folder / "codebooks.csv": _table(counts).encode()})
 
 
-def _coded(run: experiment.Run, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _coded(run: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Codes, images made of them alone, and masks."""
     batch = {"image": jnp.asarray(images)}
     rngs = dict(zip(run.task.rng_streams, jax.random.split(jax.random.key(0), len(run.task.rng_streams)), strict=True))
@@ -64,7 +65,7 @@ def _coded(run: experiment.Run, images: np.ndarray) -> tuple[np.ndarray, np.ndar
     return jax.device_get((found["indices"], as_pixels(found["recon"]), found["masks"]))
 
 
-def _counts(run: experiment.Run, source: Any, split: str) -> np.ndarray:
+def _counts(run: Any, source: Any, split: str) -> np.ndarray:
     """(num_blocks, codebook_size): how often the examples of the split have each code."""
     codes = dataclasses.replace(run, task=Encoding(model=run.task.model)).predictions(split, source=source)["codes"]
     size = run.task.model.codebook_size
@@ -72,7 +73,7 @@ def _counts(run: experiment.Run, source: Any, split: str) -> np.ndarray:
     return np.stack(used).astype(np.float64)
 
 
-def _swapped(run: experiment.Run, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _swapped(run: Any, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """(num_slots, num_blocks, height, width, 3): the first with one code of the second."""
     num_slots, num_blocks = first.shape
     codes = np.tile(first, (num_slots, num_blocks, 1, 1))
