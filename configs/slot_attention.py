@@ -9,8 +9,8 @@ checks everything in a minute. Not measured yet. `:shapes,strided` and `:shapes,
 
 The published sets: https://storage.googleapis.com/multi-object-datasets/ has the files clevr_with_masks/
 clevr_with_masks_train.tfrecords (10.5 GB; into data/clevr_with_masks, for `:clevr6` and `:clevr6_seed`) and
-tetrominoes/tetrominoes_train.tfrecords (into data/tetrominoes). `:own` takes images with or without masks, in a folder
-or .npz: --config.data.path=DIR_OR_NPZ (`perceiver_jax/data/scene_folders.py`, `scene_arrays.py` say how they are named).
+tetrominoes/tetrominoes_train.tfrecords (into data/tetrominoes). `:own` takes a folder or .npz of images with or without
+masks: --config.data.path=DIR_OR_NPZ (`perceiver_jax/data/scene_folders.py`, `scene_arrays.py`: names in them).
 """
 
 import pathlib
