@@ -42,6 +42,7 @@ ACTIONS = {
 }
 WORKER = "bash perceiver_jax/launch/tpu_worker.sh"
 ARCHIVE = "perceiver_jax.tar.gz"
+SENT = ("launch", "perceiver_jax", "configs", "requirements.txt")
 UNPACK = (
     "{ pgrep -F perceiver_jax/.worker/pid >/dev/null 2>&1 || "
     "{ rm -rf perceiver_jax/perceiver_jax perceiver_jax/configs && mkdir -p perceiver_jax && "
@@ -93,7 +94,8 @@ class Pod:
         """The last commit and its pinned environment, on all workers."""
         with tempfile.TemporaryDirectory() as folder:
             archive = str(Path("FOLDER" if self._terminal.dry_run else folder) / ARCHIVE)
-            self._terminal.run(["git", "-C", str(ROOT), "archive", "--format=tar.gz", f"--output={archive}", "HEAD"])
+            git = ["git", "-C", str(ROOT), "archive", "--format=tar.gz", f"--output={archive}", "HEAD", *SENT]
+            self._terminal.run(git)
             self._terminal.run(self._tpu.scp(archive, ARCHIVE))
         self.on_all(" && ".join(filter(None, [self._prepare, UNPACK, f"{WORKER} setup"])))
 

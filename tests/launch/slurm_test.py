@@ -21,7 +21,7 @@ SECONDS = 300
 PROGRAM = """#!/bin/sh
 echo "$SLURM_PROCID of $SLURM_NTASKS: $*" >> {folder}/started
 echo begun
-test -e {folder}/hold || exit $(cat {folder}/code)
+test -e {folder}/hold || exit "$(cat {folder}/code."${{SLURM_RESTART_COUNT:-0}}")"
 trap 'echo saved $SLURM_PROCID >> {folder}/saved; exit 75' TERM
 while true; do sleep 0.2; done
 """
@@ -124,7 +124,8 @@ def state(job):
 
 
 def test_it_goes_on_after_75_and_ends_when_it_is_told(slurm):
-    (slurm / "code").write_text("75")
+    (slurm / "code.0").write_text("75")
+    (slurm / "code.1").write_text("0")
     job = submit(slurm)
     until(lambda: "restart 1," in (slurm / "log").read_text() if (slurm / "log").exists() else False, "second start")
     until(lambda: (slurm / "started").read_text().count("\n") >= 4, "two tasks twice")
@@ -132,13 +133,12 @@ def test_it_goes_on_after_75_and_ends_when_it_is_told(slurm):
     assert {line.partition(":")[0] for line in lines} == {"0 of 2", "1 of 2"}
     run = f"-u -m perceiver_jax.main --config=configs/solids.py:tiny --workdir={slurm}/run"
     assert all(line.endswith(run) for line in lines)
-    (slurm / "code").write_text("0")
     until(lambda: state(job) == "COMPLETED", "end")
     assert "ended with 75" in (slurm / "log").read_text() and "ended with 0" in (slurm / "log").read_text()
 
 
 def test_what_is_wrong_is_not_tried_again(slurm):
-    (slurm / "code").write_text("78")
+    (slurm / "code.0").write_text("78")
     job = submit(slurm)
     until(lambda: state(job) == "FAILED", "failure")
     assert "ended with 78" in (slurm / "log").read_text()
