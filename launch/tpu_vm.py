@@ -11,21 +11,18 @@ Nothing but `delete`, and `train --delete`, ends the costs.
 """
 
 import argparse
-import contextlib
 import os
 import shlex
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from launch.gcloud import ABSENT, GONE, CommandFailed, QueuedTpu, Terminal  # noqa: E402 (as in local.py)
+from launch.gcloud import CommandFailed, QueuedTpu, Terminal  # noqa: E402 (as in local.py)
+from launch.pod import Pod, say  # noqa: E402
 from launch.supervisor import AGAIN, RESTARTS, WRONG, Command, Supervisor  # noqa: E402
 
 ACTIONS = {
@@ -40,102 +37,13 @@ ACTIONS = {
     "stop": "SIGTERM to the run on all workers: they save and end with 75",
     "delete": "the TPU with its disks, and the request",
 }
-WORKER = "bash perceiver_jax/launch/tpu_worker.sh"
-ARCHIVE = "perceiver_jax.tar.gz"
-SENT = ("launch", "perceiver_jax", "configs", "requirements.txt")
-UNPACK = (
-    "{ pgrep -F perceiver_jax/.worker/pid >/dev/null 2>&1 || "
-    "{ rm -rf perceiver_jax/perceiver_jax perceiver_jax/configs && mkdir -p perceiver_jax && "
-    f"tar -xzf {ARCHIVE} -C perceiver_jax; }}; }}"
-)
-"""Nothing is changed under a run that goes on."""
-
-
-class Pod:
-    """What can be done with a TPU; SIGTERM and Ctrl-C, once it is made, are passed on to the run."""
-
-    def __init__(self, tpu: QueuedTpu, terminal: Terminal, *, poll: float, prepare: str = ""):
-        """Args:
-        poll: seconds between two looks at the state.
-        prepare: a shell command for all workers before the set-up.
-        """
-        self._tpu, self._terminal, self._poll, self._prepare = tpu, terminal, poll, prepare
-        self._asked = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._asked.set())
-
-    def state(self) -> str:
-        """Of the request, as Google calls it; `ABSENT` where there is none."""
-        found = self._terminal.read(self._tpu.describe(), absent="NOT_FOUND")
-        return ABSENT if found is None else found
-
-    def create(self) -> None:
-        """Asks for the TPU, again where the last request came to nothing."""
-        state = self.state()
-        if state in ("FAILED", "SUSPENDED"):
-            _say(f"{self._tpu.name} is {state}: deleted, and asked for again")
-            self.delete()
-        if state in ("", *GONE):
-            self._terminal.run(self._tpu.create())
-
-    def wait(self) -> int:
-        """0 as soon as the TPU is there; 75 where it will not come, or a signal came first."""
-        state, before = self.state(), None
-        while state not in ("", "ACTIVE", *GONE) and not self._asked.is_set():
-            if state != before:
-                _say(f"{self._tpu.name} is {state}")
-            before = state
-            self._asked.wait(self._poll)
-            state = self.state()
-        _say(f"{self._tpu.name} is {state or 'not looked at'}")
-        return AGAIN if state in GONE or self._asked.is_set() else 0
-
-    def setup(self) -> None:
-        """The last commit and its pinned environment, on all workers."""
-        with tempfile.TemporaryDirectory() as folder:
-            archive = str(Path("FOLDER" if self._terminal.dry_run else folder) / ARCHIVE)
-            git = ["git", "-C", str(ROOT), "archive", "--format=tar.gz", f"--output={archive}", "HEAD", *SENT]
-            self._terminal.run(git)
-            self._terminal.run(self._tpu.scp(archive, ARCHIVE))
-        self.on_all(" && ".join(filter(None, [self._prepare, UNPACK, f"{WORKER} setup"])))
-
-    def run(self, arguments: Sequence[str]) -> int:
-        """The exit code of the run; 75 where the TPU was lost."""
-        if self._asked.is_set():
-            return AGAIN
-        process = self._terminal.start(self._tpu.ssh(f"{WORKER} run {shlex.join(arguments)}"))
-        told = False
-        while (code := _ended(process)) is None:
-            if self._asked.is_set() and not told:
-                told = True
-                with contextlib.suppress(CommandFailed):  # it may be ending
-                    self.on_all(f"{WORKER} stop")
-        lost = code not in (0, AGAIN) and (code == 255 or self.state() != "ACTIVE")
-        return AGAIN if lost else code
-
-    def progress(self, workdir: str) -> str:
-        """The newest checkpoint that the run folder promises."""
-        command = self._tpu.ssh(f"{WORKER} progress {shlex.quote(workdir)}", node="0", worker="0")
-        return self._terminal.read(command) or ""
-
-    def logs(self, lines: int) -> None:
-        """The end of what worker 0 has printed."""
-        self._terminal.run(self._tpu.ssh(f"{WORKER} logs {lines}", node="0", worker="0"))
-
-    def on_all(self, command: str) -> None:
-        """Runs a shell command on all workers."""
-        self._terminal.run(self._tpu.ssh(command))
-
-    def delete(self) -> None:
-        """Ends the costs."""
-        self._terminal.run(self._tpu.delete())
 
 
 def main(argv: Sequence[str]) -> int:
     """The exit code of the action."""
     options, arguments = parse(argv)
     if problem := wrong(options, arguments):
-        _say(problem)
+        say(problem)
         return WRONG
     if options.action == "train" and not options.dry_run:
         return train(argv, options)
@@ -144,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         return act(pod, options, arguments)
     except (CommandFailed, FileNotFoundError) as error:
-        _say(str(error))
+        say(str(error))
         return AGAIN if isinstance(error, CommandFailed) else WRONG
 
 
@@ -158,11 +66,9 @@ def act(pod: Pod, options: argparse.Namespace, arguments: Sequence[str]) -> int:
         case "run":
             return pod.run(arguments)
         case "status":
-            print(state := pod.state())
-            if state in ("", "ACTIVE"):
-                pod.on_all(f"{WORKER} status")
+            pod.status()
         case "stop":
-            pod.on_all(f"{WORKER} stop")
+            pod.stop()
         case "logs":
             pod.logs(options.lines)
         case "create":
@@ -244,18 +150,6 @@ def wrong(options: argparse.Namespace, arguments: Sequence[str]) -> str:
 def workdir_of(arguments: Sequence[str]) -> str:
     """The run folder that the training command names."""
     return next((word.partition("=")[2] for word in arguments if word.startswith("--workdir=")), "")
-
-
-def _ended(process: subprocess.Popen) -> int | None:
-    """The exit code, or None after a moment without one."""
-    try:
-        return process.wait(timeout=0.2)
-    except subprocess.TimeoutExpired:
-        return None
-
-
-def _say(line: str) -> None:
-    print(f"tpu_vm: {line}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
