@@ -10,6 +10,7 @@ again. An end with 75 or by a signal is followed by another start; four in a row
 
 import argparse
 import os
+import shlex
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +25,9 @@ from launch.supervisor import RESTARTS, Command, Supervisor  # noqa: E402 (where
 def main(argv: Sequence[str]) -> int:
     """The exit code of the run."""
     options, arguments = parse(argv)
+    if options.dry_run:
+        print(*(shlex.join(command.argv) for command in commands(options, arguments)), sep="\n")
+        return 0
     workdir = workdir_of(arguments) if options.module == "main" else None
     with Supervisor(restarts=options.restarts, pause=options.pause) as supervisor:
         return supervisor.run(lambda: commands(options, arguments), last_promise(workdir))
@@ -37,6 +41,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--module", default="main", help="the command: main, evaluate or predict")
     parser.add_argument("--restarts", type=int, default=RESTARTS, help="how many in a row may be without progress")
     parser.add_argument("--pause", type=float, default=1.0, help="seconds before the first of them; doubles each time")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands only")
     cut = list(argv).index("--") if "--" in argv else len(argv)
     return parser.parse_args(argv[:cut]), list(argv[cut + 1 :])
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from launch.local import main as local
+
 ROOT = Path(__file__).resolve().parents[2]
 SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 SCRIPTS = [*sorted((ROOT / "launch").rglob("*.sh")), *sorted((ROOT / "launch").rglob("*.sbatch"))]
@@ -41,6 +43,13 @@ def printed(*argv):
     done = subprocess.run(["bash", *argv], capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHON": "py"})
     assert done.returncode == 0, done.stderr
     return [shlex.split(line) for line in done.stdout.splitlines()]
+
+
+def test_dry_run_of_local_processes(capsys):
+    assert local(["--processes=2", "--dry-run", "--", *RUN]) == 0
+    first, second = (shlex.split(line) for line in capsys.readouterr().out.splitlines())
+    assert first[2:6] == ["-m", "perceiver_jax.main", *RUN]
+    assert (first[-1], second[-1]) == ("--process_id=0", "--process_id=1")
 
 
 def test_dry_run_of_gpu_node():
