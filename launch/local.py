@@ -74,7 +74,7 @@ def free_port() -> int:
 def workdir_of(arguments: Sequence[str]) -> Path | None:
     """The run folder of a training command; None if it does not say."""
     from perceiver_jax.command_line import flag_value
-    from perceiver_jax.main import default_workdir
+    from perceiver_jax.run_folder import default_workdir
 
     config = flag_value("config", arguments)
     named = flag_value("workdir", arguments) or (config and default_workdir(config))

@@ -50,8 +50,8 @@ def test_a_prior_is_scored_beside_unigrams_and_reconstructions(first, few, capsy
     assert "samples are not judged" in capsys.readouterr().out
 
 
-def test_other_runs_have_none():
+def test_other_runs_have_none(tmp_path):
     values = untrained.config("solids", "tiny")
     training = experiment.build(values)
-    run = experiment.Run(None, values, training.source.spec, training.task, training.mesh, 0, {})
+    run = experiment.Run(tmp_path, values, training.source.spec, training.task, training.mesh, 0, {})
     assert code_scores.scores(run, "test", training.source) == {}

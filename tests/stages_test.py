@@ -6,6 +6,7 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -68,7 +69,7 @@ def test_the_command_makes_codes_once_and_trains_with_stage_one_frozen(first, pr
         "test": (8, 2, 2),
     }
     images = run.source().load("validation", np.arange(12), None)["image"]
-    indices = run.task.model.apply(run.variables, images, method="encode")[1]
+    indices = run.task.model.apply(run.variables, jnp.asarray(images), method="encode")[1]
     np.testing.assert_array_equal(stored["validation"], indices)
     trained = experiment.load(folder)
     frozen, found = leaves(trained.variables[FROZEN]), leaves(run.variables)

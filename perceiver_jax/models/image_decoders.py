@@ -46,7 +46,7 @@ class SceneDecoder(nn.Module):
         scene = self.scene(slots)
         return Decoded(scene.image, scene.masks, {"reconstruction": squared_error(scene.image, images)})
 
-    def generate(self, slots: Slots, rng: Key[Array, "..."], temperature: float) -> Images:
+    def generate(self, slots: Slots, rng: Key[Array, "..."], temperature: float | Float[Array, ""]) -> Images:
         """The image; nothing is drawn at random."""
         return self.scene(slots).image
 
@@ -116,7 +116,7 @@ class TransformerDecoder(nn.Module):
         losses = {"vae": squared_error(self.vae.decode(shares), images), "cross_entropy": -likelihood.sum(1)}
         return Decoded(self.vae.decode_tokens(logits.argmax(-1).reshape(targets.shape)), None, losses)
 
-    def generate(self, slots: Slots, rng: Key[Array, "..."], temperature: float) -> Images:
+    def generate(self, slots: Slots, rng: Key[Array, "..."], temperature: float | Float[Array, ""]) -> Images:
         """Images of the slots alone, each token drawn given those before it.
 
         Args:

@@ -98,7 +98,7 @@ class SVQ(nn.Module):
         """The slots that are made of these codes: exactly those that `encode` gives with them."""
         return self.quantizer.lookup(indices)
 
-    def decode(self, slots: Slots, rng: Key[Array, "..."], temperature: float = GREEDY) -> Images:
+    def decode(self, slots: Slots, rng: Key[Array, "..."], temperature: float | Float[Array, ""] = GREEDY) -> Images:
         """Images of the slots alone; see `TransformerDecoder.generate`."""
         return self.decoder.generate(slots, rng, temperature)
 

@@ -53,7 +53,8 @@ class Preemption:
         os.set_blocking(self._write, False)
         self._previous = {number: signal.signal(number, self._interrupt) for number in SIGNALS}
         self._previous_descriptor = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        threading.Thread(target=self._listen, daemon=True, name="signals").start()
+        self._listener = threading.Thread(target=self._listen, daemon=True, name="signals")
+        self._listener.start()
         if self._agreement:
             self._previous[WAKE] = signal.signal(WAKE, self._wake)
             main = threading.get_ident()
@@ -135,7 +136,8 @@ class Preemption:
         signal.set_wakeup_fd(self._previous_descriptor)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        os.close(self._write)  # ends the thread
+        os.close(self._write)  # ends the thread, when it has said what it read
+        self._listener.join()
 
 
 @contextmanager
