@@ -137,7 +137,7 @@ class Preemption:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         os.close(self._write)  # ends the thread, when it has said what it read
-        self._listener.join()
+        self._listener.join(timeout=5)  # it may wait for a coordinator that is gone
 
 
 @contextmanager
