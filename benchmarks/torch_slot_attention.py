@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,7 +18,7 @@ from benchmarks.inputs import RandomArrays
 from benchmarks.torch_steps import TorchSteps
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.attention import SHARE_EPSILON
-from perceiver_jax.models.broadcast_decoders import COLORS, soft_positions
+from perceiver_jax.models.broadcast_decoders import COLORS, place_positions, soft_positions
 from perceiver_jax.models.convolutions import low_padding
 from perceiver_jax.models.slot_attention import NORM_EPSILON
 
@@ -70,20 +71,20 @@ def _pad(images: torch.Tensor, taps: int, stride: int) -> torch.Tensor:
 
 
 class PatchEncoder(nn.Module):
-    """An MLP on each patch."""
+    """An MLP on each patch and what is around it."""
 
-    def __init__(self, patch_size: int, num_channels: int, num_layers: int):
+    def __init__(self, patch_size: int, context: int, num_channels: int, num_layers: int):
         super().__init__()
         self.patch_size, self.num_layers, self.num_channels = patch_size, num_layers, num_channels
+        self.context = context
         for layer in range(num_layers):
-            channels = num_channels if layer else COLORS * patch_size**2
+            channels = num_channels if layer else COLORS * (patch_size + 2 * context) ** 2
             setattr(self, f"layer_{layer}", nn.Linear(channels, num_channels))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        batch, colors, height, width = images.shape
-        size = self.patch_size
-        patches = images.reshape(batch, colors, height // size, size, width // size, size)
-        hidden = patches.permute(0, 2, 4, 3, 5, 1).reshape(batch, height // size, width // size, -1)
+        size, window = self.patch_size, self.patch_size + 2 * self.context
+        images = nn.functional.pad(images, 4 * (self.context,), mode="replicate")
+        hidden = images.unfold(2, window, size).unfold(3, window, size).permute(0, 2, 3, 4, 5, 1).flatten(3)
         for layer in range(self.num_layers):
             hidden = getattr(self, f"layer_{layer}")(hidden).relu()
         return hidden.permute(0, 3, 1, 2)
@@ -119,21 +120,24 @@ def _transposed(channels: int, features: int, taps: int, stride: int) -> nn.Conv
 class PixelDecoder(nn.Module):
     """The same MLP at every place; slots and positions go through its first layer apart, as in ours."""
 
-    def __init__(self, slot_dim: int, image_size: int, patch_size: int, num_channels: int, num_layers: int):
+    def __init__(
+        self, slot_dim: int, image_size: int, patch_size: int, fourier_bands: int, num_channels: int, num_layers: int
+    ):
         super().__init__()
         self.places, self.patch_size, self.num_layers = image_size // patch_size, patch_size, num_layers
-        self.slots, self.positions = nn.Linear(slot_dim, num_channels), nn.Linear(4, num_channels, bias=False)
+        self.grid = torch.from_numpy(np.array(place_positions(self.places, fourier_bands)))
+        self.slots = nn.Linear(slot_dim, num_channels)
+        self.positions = nn.Linear(self.grid.shape[-1], num_channels, bias=False)
         for layer in range(num_layers - 1):
             setattr(self, f"layer_{layer}", nn.Linear(num_channels, num_channels))
         self.out = nn.Linear(num_channels, patch_size**2 * (COLORS + 1))
 
     def forward(self, slots: torch.Tensor) -> torch.Tensor:
-        places = torch.from_numpy(soft_positions(self.places, self.places)).to(slots.device)
-        hidden = (self.slots(slots)[:, :, None, None] + self.positions(places)).relu()
+        hidden = (self.slots(slots)[:, :, None, None] + self.positions(self.grid.to(slots.device))).relu()
         for layer in range(self.num_layers - 1):
             hidden = getattr(self, f"layer_{layer}")(hidden).relu()
-        patches = self.out(hidden).unflatten(-1, (self.patch_size, self.patch_size, COLORS + 1))
-        pixels = patches.permute(0, 1, 6, 2, 4, 3, 5)  # colours, rows, size, columns, size
+        patches = self.out(hidden).unflatten(-1, (COLORS + 1, self.patch_size, self.patch_size))
+        pixels = patches.permute(0, 1, 4, 2, 5, 3, 6)  # colours, rows, size, columns, size
         return pixels.reshape(*pixels.shape[:3], self.places * self.patch_size, -1)
 
 

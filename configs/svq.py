@@ -9,7 +9,10 @@ authors' sizes (github.com/yfw/nlotm) on 128 pixels. `:cpu`: 32 pixels and MLPs,
 everything in a minute. After another variant, `convolutions` and `pixels` replace the decoder of image tokens by one
 whose slots each draw their part, `transformer` the other way round, e.g. `:cpu,transformer`.
 
-The prior over the codes: configs/svq_prior.py. Not measured yet.
+The prior over the codes: configs/svq_prior.py.
+
+`:cpu` reached on 1,000 test images (seed 0): from codes alone 23.3 dB, FG-ARI 0.677 and ARI 0.864 of the masks, all 64
+codes of every codebook in use, perplexity 49.8; 26 min 31 s on one of two busy CPU cores. The others: not measured.
 """
 
 from perceiver_jax.config import ConfigDict, default, section, vary

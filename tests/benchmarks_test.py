@@ -119,7 +119,10 @@ def torch_weights(params):
 
 SLOT_MODELS = {
     "published": ("convolutions", {"strides": (1, 2)}, "convolutions", {"strides": (2, 1)}, "shared_gaussian"),
-    "cpu": ("patches", {"patch_size": 4}, "pixels", {"patch_size": 2}, "learned_noise"),
+    "cpu": (
+        *("patches", {"patch_size": 4, "context": 2}),
+        *("pixels", {"patch_size": 2, "fourier_bands": 3}, "learned_noise"),
+    ),
 }
 
 

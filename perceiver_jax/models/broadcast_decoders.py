@@ -123,7 +123,7 @@ class PixelDecoder(nn.Module):
         dense = {"kernel_init": GLOROT, "dtype": self.dtype}
         # The first layer is linear before its ReLU: slots and positions go through it apart, and only the sum is large.
         from_slots = nn.Dense(self.num_channels, name="slots", **dense)(slots)[:, :, None]
-        positions = self._positions(places).astype(self.dtype).reshape(places**2, -1)
+        positions = place_positions(places, self.fourier_bands).astype(self.dtype).reshape(places**2, -1)
         hidden = nn.relu(from_slots + nn.Dense(self.num_channels, use_bias=False, name="positions", **dense)(positions))
         batch, num_slots = slots.shape[:2]
         hidden = hidden.reshape(-1, self.num_channels)  # one product for all, which the CPU does at its full rate
@@ -135,12 +135,14 @@ class PixelDecoder(nn.Module):
         scene = mixture(planes[..., :COLORS, :], planes[..., COLORS:, :])
         return Scene(*(_pixels(array, places, self.patch_size) for array in scene))
 
-    def _positions(self, places: int) -> Float[Array, "places places channels"]:
-        soft = jnp.asarray(soft_positions(places, places))
-        if not self.fourier_bands:
-            return soft
-        waves = fourier_features(grid_positions((places, places)), self.fourier_bands, places, include_positions=False)
-        return jnp.concatenate([soft, waves], -1)
+
+def place_positions(places: int, fourier_bands: int) -> Float[Array, "places places channels"]:
+    """Soft positions of a grid's places and, where there are bands, sines and cosines up to the grid's frequency."""
+    soft = jnp.asarray(soft_positions(places, places))
+    if not fourier_bands:
+        return soft
+    waves = fourier_features(grid_positions((places, places)), fourier_bands, places, include_positions=False)
+    return jnp.concatenate([soft, waves], -1)
 
 
 def mixture(colors: Float[Array, "batch num_slots ..."], alphas: Float[Array, "batch num_slots ..."]) -> Scene:
