@@ -4,9 +4,9 @@
     python -m perceiver_jax.main --config=configs/slot_attention.py:shapes
 
 Default and `:shapes`: up to six discs, squares and triangles on 64 pixels, the published 64 pixel model with 7 slots.
-`:multi_dsprites`: sprites on grey, 6 slots. `:cpu`: patches and per-position MLPs on 32 pixels, for two cores; `:tiny`
-checks everything in a minute. Not measured yet. `:shapes,strided` and `:shapes,pixels` have cheaper decoders.
-
+`:multi_dsprites`: sprites on grey, 6 slots. `:cpu`: patches and per-position MLPs on 32 pixels, for two cores: test
+FG-ARI 0.792, 0.777 (seeds 0, 1), 18 min on a busy core. `:tiny`: a check, a minute. The others: not measured.
+`:shapes,strided` and `:shapes,pixels` have cheaper decoders.
 The published sets: https://storage.googleapis.com/multi-object-datasets/ has the files clevr_with_masks/
 clevr_with_masks_train.tfrecords (10.5 GB; into data/clevr_with_masks, for `:clevr6` and `:clevr6_seed`) and
 tetrominoes/tetrominoes_train.tfrecords (into data/tetrominoes). `:own` takes a folder or .npz of images with or without
@@ -49,7 +49,7 @@ def get_config(variants: str = "") -> ConfigDict:
 
 
 def multi_dsprites(config: ConfigDict) -> None:
-    """2 to 5 sprites on grey, 60,000 images, batch 64, 500,000 steps, as published."""
+    """2 to 5 sprites on grey, 60,000 images, 500,000 steps, as published."""
     config.data = section("data", "sprites", num_train=60_000)
     config.model.num_slots = 6
     config.batch_size, config.num_steps = 64, 500_000
