@@ -15,8 +15,9 @@ from jaxtyping import Int, UInt8
 from perceiver_jax import experiment
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.generation import Generator
+from perceiver_jax.models.slot_autoencoder import as_pixels
 from perceiver_jax.reports import svq_evaluation
-from perceiver_jax.tasks.code_prior import FROZEN, CodeModeling, as_pixels
+from perceiver_jax.tasks.code_prior import FROZEN, CodeModeling
 from perceiver_jax.tasks.svq import SemanticQuantization
 
 NUM = 512

@@ -199,10 +199,14 @@ def _classification(*, spec: Spec, **fields) -> Classification:
     return Classification(input_name=input_name, **names, **fields)
 
 
-def _object_discovery(*, spec: Spec, **fields) -> ObjectDiscovery:
+def _of_objects(task: type) -> Callable:
     """`attributes` has a row for each object there may be."""
-    attributes = spec.arrays.get("attributes")
-    return ObjectDiscovery(max_objects=attributes.shape[0] if attributes else 0, **fields)
+
+    def make(*, spec: Spec, **fields):
+        attributes = spec.arrays.get("attributes")
+        return task(max_objects=attributes.shape[0] if attributes else 0, **fields)
+
+    return make
 
 
 def _set_prediction(*, spec: Spec, **fields) -> SetPrediction:
@@ -210,12 +214,6 @@ def _set_prediction(*, spec: Spec, **fields) -> SetPrediction:
     scales = tuple(each.scale for each in spec.properties if not each.num_classes)
     classes = tuple(each.num_classes for each in spec.properties if each.num_classes)
     return SetPrediction(columns=Columns(scales, classes), **fields)
-
-
-def _svq_task(*, spec: Spec, **fields) -> SemanticQuantization:
-    """As for `_object_discovery`."""
-    attributes = spec.arrays.get("attributes")
-    return SemanticQuantization(max_objects=attributes.shape[0] if attributes else 0, **fields)
 
 
 def _code_modeling(*, spec: Spec, model: CodePrior, autoencoder: Any, image_size: int) -> CodeModeling:
@@ -298,9 +296,9 @@ PARTS: dict[str, dict[str, Part]] = {
         "classification": Part(
             _classification, (Classification,), ("model", "input_name", "num_classes", "class_names")
         ),
-        "object_discovery": Part(_object_discovery, (ObjectDiscovery,), ("model", "max_objects")),
+        "object_discovery": Part(_of_objects(ObjectDiscovery), (ObjectDiscovery,), ("model", "max_objects")),
         "set_prediction": Part(_set_prediction, (SetPrediction,), ("model", "columns")),
-        "svq": Part(_svq_task, (SemanticQuantization,), ("model", "max_objects")),
+        "svq": Part(_of_objects(SemanticQuantization), (SemanticQuantization,), ("model", "max_objects")),
         "code_prior": Part(_code_modeling, (CodeModeling,), ("model",)),
     },
     "optimizer": {name: Part(_optimizer, (_rate, make_optimizer)) for name in ("lamb", "adamw", "adam")},

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often codes are used, and what images become through them: NumPy in, image out."""
+"""What codes of slots look like: use of codebooks, images with one code swapped. Slots themselves: `slots`."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from perceiver_jax.figures import canvas
+from perceiver_jax.figures.images import contact_sheet
+
 WIDTH, HEIGHT, GAP = 512, 48, 4  # pixels of a codebook's strip
-CELL = 64  # pixels of a small image, enlarged by a whole factor
 BAR, EVEN = (0, 114, 178), (213, 94, 0)
+LINE = 4  # pixels between the parts of a sheet
 
 
 def thumbnail(counts: np.ndarray) -> np.ndarray:
@@ -32,22 +38,44 @@ def thumbnail(counts: np.ndarray) -> np.ndarray:
     return np.concatenate(strips[:-1]).astype(np.uint8)
 
 
-def sheet(images: np.ndarray, recons: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """A row for each image: itself, its reconstruction, and the share of every slot in its pixels, in grey.
+def use_of_codes(counts: np.ndarray, captions: Sequence[str]) -> Any:
+    """A histogram for each codebook: how often each of its codes was used, the most used first.
 
     Args:
-        images: uint8 (batch, height, width, 3).
-        recons: floating point from -1 to 1, of the same shape.
-        masks: (batch, num_slots, height, width, 1), from 0 to 1.
+        counts: (num_blocks, codebook_size).
+        captions: one a codebook.
+    """
+    columns = min(4, len(counts))
+    rows = -(-len(counts) // columns)
+    figure = canvas.new(4 * columns, 2.4 * rows)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, row, caption in zip(axes, counts, captions, strict=False):
+        axis.bar(np.arange(len(row)), np.sort(row)[::-1], width=1.0, color=canvas.COLOURS[0])
+        axis.axhline(row.sum() / len(row), color=canvas.COLOURS[1], label="used evenly")
+        axis.set_title(caption, fontsize=9)
+        axis.set_xlabel("codes, the most used first")
+        axis.set_ylabel("times used")
+    axes[0].legend()
+    for axis in axes[len(counts) :]:
+        axis.axis("off")
+    return figure
+
+
+def swaps(first: np.ndarray, second: np.ndarray, swapped: np.ndarray) -> np.ndarray:
+    """The two images, then a sheet: in row s, column m the first with block m of slot s of the second.
+
+    Args:
+        first, second: (height, width, 3), uint8, as decoded from their codes.
+        swapped: (num_slots, num_blocks, height, width, 3).
 
     Returns:
         uint8 (height, width, 3).
     """
-    made = np.clip((np.asarray(recons, np.float32) + 1) * 127.5 + 0.5, 0, 255)
-    shares = np.broadcast_to(np.asarray(masks, np.float32) * 255, (*masks.shape[:-1], 3))
-    cells = np.concatenate([np.stack([images, made], 1), shares], 1).astype(np.uint8)
-    factor = max(1, CELL // cells.shape[2])
-    cells = cells.repeat(factor, axis=2).repeat(factor, axis=3)
-    cells = np.pad(cells, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
-    rows = [np.concatenate(list(row), 1) for row in cells]
-    return np.concatenate(rows)[:-GAP, :-GAP]
+    num_slots, num_blocks = swapped.shape[:2]
+    titles = [f"slot {s + 1}, block {m + 1}" for s in range(num_slots) for m in range(num_blocks)]
+    grid = contact_sheet(swapped.reshape(-1, *swapped.shape[2:]), titles, columns=num_blocks)
+    pair = contact_sheet(np.stack([first, second]), ["first", "second"], columns=2)
+    width = max(grid.shape[1], pair.shape[1])
+    parts = [pair, np.full((LINE, width, 3), 225, np.uint8), grid]
+    padded = [np.pad(part, ((0, 0), (0, width - part.shape[1]), (0, 0)), constant_values=255) for part in parts]
+    return np.concatenate(padded)

@@ -6,17 +6,13 @@ iteration the slots are quantised, and the next one begins with their codes (Wu 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from perceiver_jax.errors import ConfigError
-from perceiver_jax.models.attention import attend, attention_weights
 from perceiver_jax.models.quantizer import Blocks, Quantized, Slots, check_blocks, split_blocks
-from perceiver_jax.models.slot_attention import GLOROT, GRU, NORM_EPSILON, FirstSlots, slot_problems
+from perceiver_jax.models.slot_attention import GLOROT, GRU, NORM_EPSILON, SlotAttention, looked
 
 
 class Parsed(NamedTuple):
@@ -33,54 +29,42 @@ class Parsed(NamedTuple):
     attention: Float[Array, "batch num_iterations num_slots length"]
 
 
-class BlockSlotAttention(nn.Module):
-    """Inputs (batch, length, channels) to slots of codes; fields as for `SlotAttention`, and `num_blocks`.
+class BlockSlotAttention(SlotAttention):
+    """Inputs (batch, length, channels) to slots of codes.
 
-    `mlp_dim` is the hidden width of the MLP of each block.
+    Attributes:
+        mlp_dim: hidden width of the MLP of each block.
+        num_blocks: of a slot.
     """
 
     num_slots: int = 4
-    slot_dim: int = 64
-    num_iterations: int = 3
-    num_blocks: int = 4
     mlp_dim: int = 64
     initializer: str = "learned"
-    gradient: str = "full"
-    dtype: Any = jnp.float32
+    num_blocks: int = 4
 
     def setup(self):
-        problems = slot_problems(self)
-        if problems:
-            raise ConfigError(" ".join(problems))
         check_blocks(self.num_blocks, self.slot_dim)
-        self.input_norm = nn.LayerNorm(NORM_EPSILON)
-        self.key = nn.Dense(self.slot_dim, use_bias=False, kernel_init=GLOROT, dtype=self.dtype)
-        self.value = nn.Dense(self.slot_dim, use_bias=False, kernel_init=GLOROT, dtype=self.dtype)
-        self.first = FirstSlots(self.num_slots, self.slot_dim, self.initializer)
-        self.update = BlockSlotUpdate(self.slot_dim, self.num_blocks, self.mlp_dim)
+        super().setup()
+
+    @nn.nowrap
+    def _make_update(self) -> nn.Module:
+        return BlockSlotUpdate(self.num_blocks, self.mlp_dim)
 
     def __call__(self, inputs: Float[Array, "batch length channels"], quantize: Callable[[Slots], Quantized]) -> Parsed:
         """Group, and quantise at the end of each iteration."""
-        inputs = self.input_norm(inputs)
-        key, value = self.key(inputs)[:, :, None], self.value(inputs)[:, :, None]
-        slots = first = self.first(len(inputs), None, None)
-        maps = []
-        for iteration in range(self.num_iterations):
-            if iteration == self.num_iterations - 1 and self.gradient != "full":
-                slots = jax.lax.stop_gradient(slots)
-                if self.gradient == "bilevel":
-                    slots = slots + first - jax.lax.stop_gradient(first)
-            updated, shares = self.update(slots, key, value)
-            quantized = quantize(updated)
-            slots = quantized.slots
-            maps.append(shares)
-        return Parsed(quantized, updated, jnp.stack(maps, 1))
+        settled = []
+
+        def settle(slots: Slots) -> Slots:
+            settled.append((quantize(slots), slots))
+            return settled[-1][0].slots
+
+        attention = super().__call__(inputs, settle=settle).attention
+        return Parsed(*settled[-1], attention)
 
 
 class BlockSlotUpdate(nn.Module):
     """One iteration: attention of whole slots, then GRU and residual MLP of each block."""
 
-    slot_dim: int
     num_blocks: int
     mlp_dim: int
 
@@ -88,10 +72,7 @@ class BlockSlotUpdate(nn.Module):
     def __call__(
         self, slots: Slots, key: Float[Array, "batch length 1 dim"], value: Float[Array, "batch length 1 dim"]
     ) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
-        query = nn.Dense(self.slot_dim, use_bias=False, kernel_init=GLOROT, name="query")
-        query = query(nn.LayerNorm(NORM_EPSILON, name="norm")(slots))[:, :, None]
-        shares = attention_weights(query, key, over="queries")[:, 0]
-        attended = attend(query, key, value, over="queries")[:, :, 0].astype(jnp.float32)
+        attended, shares = looked(slots, key, value)
         blocks = (split_blocks(part, self.num_blocks) for part in (slots, attended))
         return BlockUpdate(self.mlp_dim, name="blocks")(*blocks).reshape(slots.shape), shares
 

@@ -51,14 +51,10 @@ class SetPredictor(nn.Module):
         num_slots: int | None = None,
         num_iterations: int | None = None,
         noise: Slots | None = None,
-        train: bool = False,
     ) -> PredictedSet:
         """Predict; arguments as for `SlotAttention`."""
-        del train
         features = placed_features(self.encoder(centered(inputs)), self.feature_dim)
-        slots, maps = grouped(
-            self.slot_attention, features, num_slots=num_slots, num_iterations=num_iterations, noise=noise
-        )
-        hidden = nn.relu(nn.Dense(self.head_dim, kernel_init=GLOROT, name="head_hidden")(slots))
+        found = grouped(self.slot_attention, features, num_slots=num_slots, num_iterations=num_iterations, noise=noise)
+        hidden = nn.relu(nn.Dense(self.head_dim, kernel_init=GLOROT, name="head_hidden")(found.slots))
         properties = nn.sigmoid(nn.Dense(self.num_columns, kernel_init=GLOROT, name="head_out")(hidden))
-        return PredictedSet(properties, slots, maps)
+        return PredictedSet(properties, *found)

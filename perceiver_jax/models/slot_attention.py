@@ -5,6 +5,7 @@ As Google's code: one head, layer norms of epsilon 1e-3, Glorot kernels, project
 differentiate through the iterations are from later work and off by default.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -67,7 +68,11 @@ class SlotAttention(nn.Module):
         self.key = nn.Dense(self.slot_dim, use_bias=False, kernel_init=GLOROT, dtype=self.dtype)
         self.value = nn.Dense(self.slot_dim, use_bias=False, kernel_init=GLOROT, dtype=self.dtype)
         self.first = FirstSlots(self.num_slots, self.slot_dim, self.initializer)
-        self.update = SlotUpdate(self.slot_dim, self.mlp_dim)
+        self.update = self._make_update()
+
+    @nn.nowrap
+    def _make_update(self) -> nn.Module:
+        return SlotUpdate(self.mlp_dim)
 
     def __call__(
         self,
@@ -76,6 +81,7 @@ class SlotAttention(nn.Module):
         num_slots: int | None = None,
         num_iterations: int | None = None,
         noise: Slots | None = None,
+        settle: Callable[[Slots], Slots] = lambda slots: slots,
     ) -> Grouped:
         """Group.
 
@@ -83,6 +89,7 @@ class SlotAttention(nn.Module):
             num_slots, num_iterations: instead of the fields, at any time; a number of slots only where they share what
                 they begin with.
             noise: standard normal, instead of a draw.
+            settle: what becomes of the slots at the end of each iteration.
 
         Raises:
             ConfigError: another number of slots than there are learned ones.
@@ -96,7 +103,8 @@ class SlotAttention(nn.Module):
                 slots = jax.lax.stop_gradient(slots)
                 if self.gradient == "bilevel":
                     slots = slots + first - jax.lax.stop_gradient(first)
-            slots, shares = self.update(slots, key, value)
+            updated, shares = self.update(slots, key, value)
+            slots = settle(updated)
             maps.append(shares)
         return Grouped(slots, jnp.stack(maps, 1))
 
@@ -132,22 +140,28 @@ class FirstSlots(nn.Module):
 class SlotUpdate(nn.Module):
     """One iteration: attention, GRU, residual MLP."""
 
-    slot_dim: int
     mlp_dim: int
 
     @nn.compact
     def __call__(
         self, slots: Slots, key: Float[Array, "batch length 1 dim"], value: Float[Array, "batch length 1 dim"]
     ) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
-        query = nn.Dense(self.slot_dim, use_bias=False, kernel_init=GLOROT, name="query")
-        query = query(nn.LayerNorm(NORM_EPSILON, name="norm")(slots))[:, :, None]
-        shares = attention_weights(query, key, over="queries")[:, 0]
-        attended = attend(query, key, value, over="queries")[:, :, 0].astype(jnp.float32)
+        attended, shares = looked(slots, key, value)
         slots = GRU(name="gru")(slots, attended)
         hidden = nn.Dense(self.mlp_dim, kernel_init=GLOROT, name="mlp_hidden")(
             nn.LayerNorm(NORM_EPSILON, name="mlp_norm")(slots)
         )
-        return slots + nn.Dense(self.slot_dim, kernel_init=GLOROT, name="mlp_out")(nn.relu(hidden)), shares
+        return slots + nn.Dense(slots.shape[-1], kernel_init=GLOROT, name="mlp_out")(nn.relu(hidden)), shares
+
+
+def looked(
+    slots: Slots, key: Float[Array, "batch length 1 dim"], value: Float[Array, "batch length 1 dim"]
+) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
+    """What each slot sees of the inputs, and its share of each; within a compact method."""
+    query = nn.Dense(slots.shape[-1], use_bias=False, kernel_init=GLOROT, name="query")
+    query = query(nn.LayerNorm(NORM_EPSILON, name="norm")(slots))[:, :, None]
+    shares = attention_weights(query, key, over="queries")[:, 0]
+    return attend(query, key, value, over="queries")[:, :, 0].astype(jnp.float32), shares
 
 
 class GRU(nn.Module):

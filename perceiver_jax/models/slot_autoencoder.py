@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Shaped, UInt8
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.broadcast_decoders import GLOROT, SoftPositions
@@ -108,14 +108,12 @@ class SlotAutoencoder(nn.Module):
         num_slots: int | None = None,
         num_iterations: int | None = None,
         noise: Slots | None = None,
-        train: bool = False,
     ) -> Decomposed:
         """Take apart; arguments as for `SlotAttention`.
 
         Raises:
             ConfigError: the image has another size than the decoder's.
         """
-        del train
         if inputs.shape[1:3] != (self.decoder.image_size,) * 2:
             raise ConfigError(
                 f"images of {inputs.shape[1]} x {inputs.shape[2]} pixels: the decoder makes "
@@ -123,10 +121,8 @@ class SlotAutoencoder(nn.Module):
                 "size of the data."
             )
         features = placed_features(self.encoder(centered(inputs)), self.feature_dim)
-        slots, maps = grouped(
-            self.slot_attention, features, num_slots=num_slots, num_iterations=num_iterations, noise=noise
-        )
-        return Decomposed(*self.decoder(slots), slots, maps)
+        found = grouped(self.slot_attention, features, num_slots=num_slots, num_iterations=num_iterations, noise=noise)
+        return Decomposed(*self.decoder(found.slots), *found)
 
 
 def placed_features(
@@ -139,14 +135,19 @@ def placed_features(
 
 
 def grouped(
-    slot_attention: SlotAttention, features: Float[Array, "batch rows columns channels"], **options: Any
-) -> tuple[Slots, Float[Array, "batch num_iterations num_slots rows columns"]]:
-    """The slots of a grid and their shares of its places."""
+    slot_attention: SlotAttention, features: Float[Array, "batch rows columns channels"], *args: Any, **options: Any
+) -> Any:
+    """What slot attention makes of a grid; its attention (batch, num_iterations, num_slots, rows, columns)."""
     batch, rows, columns, channels = features.shape
-    slots, maps = slot_attention(features.reshape(batch, rows * columns, channels), **options)
-    return slots, maps.reshape(*maps.shape[:3], rows, columns)
+    found = slot_attention(features.reshape(batch, rows * columns, channels), *args, **options)
+    return found._replace(attention=found.attention.reshape(*found.attention.shape[:3], rows, columns))
 
 
 def centered(images: Shaped[Array, "*batch colors"]) -> Float[Array, "*batch colors"]:
     """0 .. 255 to -1 .. 1, the range the reconstruction is compared in."""
     return images.astype(jnp.float32) / 127.5 - 1
+
+
+def as_pixels(images: Float[Array, "*batch colors"]) -> UInt8[Array, "*batch colors"]:
+    """-1 .. 1 to 0 .. 255, the other way round; what lies outside is cut off."""
+    return (jnp.clip(images, -1, 1) * 127.5 + 128).astype(jnp.uint8)

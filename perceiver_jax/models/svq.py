@@ -12,12 +12,10 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key, Shaped
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.models.block_slot_attention import BlockSlotAttention, Parsed
-from perceiver_jax.models.broadcast_decoders import GLOROT, SoftPositions
+from perceiver_jax.models.block_slot_attention import BlockSlotAttention
 from perceiver_jax.models.image_decoders import Images
 from perceiver_jax.models.quantizer import Indices, Slots, SoftPrototypes, VectorQuantizer
-from perceiver_jax.models.slot_attention import NORM_EPSILON
-from perceiver_jax.models.slot_autoencoder import centered
+from perceiver_jax.models.slot_autoencoder import centered, grouped, placed_features
 from perceiver_jax.models.transformer import GREEDY
 
 QUANTIZERS = {"vq": VectorQuantizer, "soft": SoftPrototypes}
@@ -83,11 +81,13 @@ class SVQ(nn.Module):
     def __call__(self, inputs: Shaped[Array, "batch height width colors"], *, train: bool = False) -> Coded:
         """Take apart into codes and put together again."""
         images = centered(inputs)
-        parsed, maps = self._parse(images, train)
+        quantize = functools.partial(self.quantizer, train=train)
+        parsed = grouped(self.slot_attention, self.features(self.encoder(images)), quantize)
         slots, indices, commitment = parsed.quantized
         decoded = self.decoder(slots, images, train)
-        masks = enlarged(maps[:, -1], images.shape[1:3]) if decoded.masks is None else decoded.masks
-        return Coded(decoded.image, masks, slots, parsed.unquantized, indices, maps, decoded.losses, commitment)
+        masks = enlarged(parsed.attention[:, -1], images.shape[1:3]) if decoded.masks is None else decoded.masks
+        found = (slots, parsed.unquantized, indices, parsed.attention)
+        return Coded(decoded.image, masks, *found, decoded.losses, commitment)
 
     def encode(self, inputs: Shaped[Array, "batch height width colors"]) -> tuple[Slots, Indices, Masks]:
         """Slots, their codes and masks of images."""
@@ -102,18 +102,9 @@ class SVQ(nn.Module):
         """Images of the slots alone; see `TransformerDecoder.generate`."""
         return self.decoder.generate(slots, rng, temperature)
 
-    def _parse(
-        self, images: Images, train: bool
-    ) -> tuple[Parsed, Float[Array, "batch num_iterations num_slots rows columns"]]:
-        features = self.features(self.encoder(images))
-        batch, rows, columns, channels = features.shape
-        quantize = functools.partial(self.quantizer, train=train)
-        parsed = self.slot_attention(features.reshape(batch, rows * columns, channels), quantize)
-        return parsed, parsed.attention.reshape(*parsed.attention.shape[:3], rows, columns)
-
 
 class GridFeatures(nn.Module):
-    """Positions, layer norm and MLP on the encoder's grid, as in `SlotAutoencoder`."""
+    """`placed_features` as a module, which `setup` can hold."""
 
     feature_dim: int
 
@@ -121,9 +112,7 @@ class GridFeatures(nn.Module):
     def __call__(
         self, grid: Float[Array, "batch rows columns channels"]
     ) -> Float[Array, "batch rows columns feature_dim"]:
-        features = nn.LayerNorm(NORM_EPSILON, name="norm")(SoftPositions(name="positions")(grid))
-        features = nn.relu(nn.Dense(self.feature_dim, kernel_init=GLOROT, name="mlp_hidden")(features))
-        return nn.Dense(self.feature_dim, kernel_init=GLOROT, name="mlp_out")(features)
+        return placed_features(grid, self.feature_dim)
 
 
 def enlarged(maps: Float[Array, "batch num_slots rows columns"], size: tuple[int, int]) -> Masks:

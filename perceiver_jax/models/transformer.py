@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.attention import (
@@ -209,7 +209,6 @@ def sample(
     temperature: float | Float[Array, ""] = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
-    allowed: Bool[Array, "length vocabulary"] | None = None,
 ) -> Int[Array, "batch length"]:
     """Token after token, each drawn from its logits; a row depends on its own key and cache alone.
 
@@ -220,14 +219,11 @@ def sample(
         keys: one for each row, (batch,).
         temperature: more than 0; `GREEDY` takes the likeliest.
         top_k, top_p: see `likeliest`; the temperature comes first.
-        allowed: the tokens that may stand at each position.
     """
 
     def draw(carry, index):
         before, cache = carry
         logits, cache = step(before, cache, index)
-        if allowed is not None:
-            logits = jnp.where(allowed[index], logits, -jnp.inf)
         logits = likeliest((logits - logits.max(-1, keepdims=True)) / temperature, top_k, top_p)
         drawn = jax.vmap(lambda key, row: jax.random.categorical(jax.random.fold_in(key, index), row))(keys, logits)
         return (drawn.astype(jnp.int32), cache), drawn.astype(jnp.int32)

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.figures import canvas, code_views
+from perceiver_jax.figures import canvas, codes, slots
 from perceiver_jax.files import write_all
 from perceiver_jax.metrics.codes import use_of_codebooks
-from perceiver_jax.tasks.code_prior import Encoding, as_pixels
+from perceiver_jax.models.slot_autoencoder import as_pixels
+from perceiver_jax.tasks.code_prior import Encoding
 from perceiver_jax.tasks.svq import SemanticQuantization
 
 NUM_IMAGES = 5
@@ -41,28 +41,21 @@ def write(run: Any, formats: Sequence[str], flags: Any) -> list[Path]:
         raise ConfigError(f"{run.workdir} makes no codes of images: expected a run of configs/svq.py.")
     source = run.source()
     split = "validation" if "validation" in source.splits else "train"
-    shown = source.load(split, np.arange(min(NUM_IMAGES, source.num_examples(split))), None)["image"]
-    indices, recons, masks = _coded(run, shown)
+    number = min(NUM_IMAGES, source.num_examples(split))
+    found = run.predictions(split, number, source, num_examples=number)
+    images, recons = source.load(split, found["id"], None)["image"], np.asarray(as_pixels(found["recon"]))
     counts = _counts(run, source, split)
     figures = {
-        "visualization": code_views.decompositions(shown, recons, masks[..., 0]),
-        "codebooks": code_views.use_of_codes(counts, _captions(counts)),
+        "visualization": slots.visualize_slots(images, recons, found["masks"]),
+        "codebooks": codes.use_of_codes(counts, _captions(counts)),
     }
     folder = run.workdir / "figures"
     files = {
         folder / f"{name}.{kind}": canvas.rendered(made, kind) for name, made in figures.items() for kind in formats
     }
-    swapped = code_views.swaps(recons[0], recons[-1], _swapped(run, indices[0], indices[-1]))
+    swapped = codes.swaps(recons[0], recons[-1], _swapped(run, found["indices"][0], found["indices"][-1]))
     files[folder / "swaps.png"] = canvas.rendered(canvas.picture(swapped), "png")
     return write_all(files | {folder / "codebooks.csv": _table(counts).encode()})
-
-
-def _coded(run: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Codes, images made of them alone, and masks."""
-    batch = {"image": jnp.asarray(images)}
-    rngs = dict(zip(run.task.rng_streams, jax.random.split(jax.random.key(0), len(run.task.rng_streams)), strict=True))
-    found = jax.jit(lambda variables, batch: run.task.predict(variables, batch, rngs))(run.variables, batch)
-    return jax.device_get((found["indices"], as_pixels(found["recon"]), found["masks"]))
 
 
 def _counts(run: Any, source: Any, split: str) -> np.ndarray:

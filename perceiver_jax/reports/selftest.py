@@ -18,7 +18,7 @@ from perceiver_jax.data.patterns import Patterns
 from perceiver_jax.data.scenes import Shapes
 from perceiver_jax.data.solids import Solids
 from perceiver_jax.data.source import Source
-from perceiver_jax.figures import attention, canvas, code_views, confidence, confusion, dashboard, slots
+from perceiver_jax.figures import attention, canvas, codes, confidence, confusion, dashboard, slots
 from perceiver_jax.figures import curves as comparison
 from perceiver_jax.files import write_all
 from perceiver_jax.metrics.calibration import calibration_bins, calibration_errors
@@ -143,18 +143,11 @@ def _scenes() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return batch["image"], recons, masks[..., None], np.stack(maps[1:], 1).astype(np.float32)
 
 
-def _decompositions() -> Any:
-    """Scenes as they would be taken apart at best."""
-    scenes = Shapes(size=32, max_objects=3).load("train", np.arange(3), None)
-    masks = np.stack([scenes["objects"] == k for k in range(4)], 1).astype(np.float32)
-    return code_views.decompositions(scenes["image"], scenes["image"], masks)
-
-
 def _code_use() -> Any:
     """Codebooks that are used evenly, unevenly, and by a few codes alone."""
     shares = [np.exp(-np.arange(64) / scale) for scale in (1000, 20, 4)]
     counts = np.stack([np.random.default_rng(0).multinomial(4000, share / share.sum()) for share in shares])
-    return code_views.use_of_codes(counts, ["even", "uneven", "few"])
+    return codes.use_of_codes(counts, ["even", "uneven", "few"])
 
 
 KINDS: dict[str, Callable[[], Any]] = {
@@ -175,7 +168,6 @@ KINDS: dict[str, Callable[[], Any]] = {
     "slots_results": lambda: slots.visualize_slots(*_scenes()[:3]),
     "slots_attention_evolution": lambda: slots.visualize_attention_evolution(_scenes()[3][:1], images=_scenes()[0][:1]),
     "slots_decomposition": lambda: slots.visualize_slot_decomposition(*(array[0] for array in _scenes()[:3])),
-    "codes_decompositions": _decompositions,
     "codes_use": _code_use,
 }
 """Name of the file -> what draws its matplotlib figure."""

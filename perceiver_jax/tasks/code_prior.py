@@ -20,6 +20,7 @@ from perceiver_jax.metrics.codes import use_of_codebooks
 from perceiver_jax.metrics.statistics import Mean
 from perceiver_jax.models.code_prior import sample_codes
 from perceiver_jax.models.quantizer import code_use
+from perceiver_jax.models.slot_autoencoder import as_pixels
 from perceiver_jax.tasks.base import Aux, Batch, Rngs, Task, Variables
 
 FROZEN = "frozen"
@@ -119,8 +120,3 @@ class Encoding(Task):
     def predict(self, variables: Variables, batch: Batch, rngs: Rngs) -> dict[str, Array]:
         """The codes of every slot."""
         return {"codes": self.model.apply(variables, **self.inputs(batch), rngs=rngs, method="encode")[1]}
-
-
-def as_pixels(images: Float[Array, "*batch colors"]) -> Array:
-    """-1 .. 1 to 0 .. 255, uint8; what lies outside is cut off."""
-    return (jnp.clip(images, -1, 1) * 127.5 + 128).astype(jnp.uint8)

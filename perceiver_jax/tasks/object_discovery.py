@@ -83,7 +83,7 @@ class ObjectDiscovery(Task):
 
     def _decompose(self, variables: Variables, batch: Batch, rngs: Rngs, train: bool) -> Decomposed:
         chosen = {} if train else {"num_slots": self.num_slots, "num_iterations": self.num_iterations}
-        return self.model.apply(variables, **self.inputs(batch), **chosen, train=train, rngs=rngs)
+        return self.model.apply(variables, **self.inputs(batch), **chosen, rngs=rngs)
 
     def _error(self, decomposed: Decomposed, batch: Batch) -> Mean:
         squared = jnp.square(decomposed.image - centered(batch["image"]))

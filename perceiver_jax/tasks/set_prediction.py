@@ -83,7 +83,7 @@ class SetPrediction(Task):
 
     def _predicted(self, variables: Variables, batch: Batch, rngs: Rngs, train: bool) -> PredictedSet:
         chosen = {} if train else {"num_slots": self.num_slots, "num_iterations": self.num_iterations}
-        return self.model.apply(variables, **self.inputs(batch), **chosen, train=train, rngs=rngs)
+        return self.model.apply(variables, **self.inputs(batch), **chosen, rngs=rngs)
 
     def _score(self, predicted: PredictedSet, batch: Batch) -> Mean:
         cost = pairwise_huber(predicted.properties, batch["properties"])

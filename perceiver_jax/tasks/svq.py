@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from perceiver_jax.data.spec import Spec
-from perceiver_jax.figures import codes as code_figures
+from perceiver_jax.figures import codes, slot_views
 from perceiver_jax.metrics.codes import use_of_codebooks, use_scores
 from perceiver_jax.metrics.statistics import Mean
 from perceiver_jax.models.quantizer import CODEBOOK, PROGRESS, code_use, codebook_sums, next_codebook
@@ -85,16 +85,20 @@ class SemanticQuantization(Task):
     def visualize(
         self, predictions: dict[str, np.ndarray], batch: dict[str, np.ndarray], stats: dict[str, Any]
     ) -> dict[str, np.ndarray]:
-        """Images, what their codes alone give, and masks; how often each code was used."""
-        drawn = code_figures.sheet(batch["image"], predictions["recon"], predictions["masks"])
-        return {"reconstructions": drawn, "code_use": code_figures.thumbnail(np.asarray(stats["code_use"]))}
+        """What codes alone give and the masks; the attention of every iteration; how often each code was used."""
+        shown, recon = batch["image"], predictions["recon"]
+        return {
+            "slots": slot_views.sheet(shown, recon, recon[:, None], predictions["masks"]),
+            "attention": slot_views.attention_sheet(shown, predictions["attention"]),
+            "code_use": codes.thumbnail(np.asarray(stats["code_use"])),
+        }
 
     def notes(self, spec: Spec) -> list[str]:
         """What an image becomes; whether there are enough slots."""
         slots, size = self.model.slot_attention, self.model.codebook_size
         bits = slots.num_slots * slots.num_blocks * np.log2(size)
-        codes = f"codes: {slots.num_slots} slots x {slots.num_blocks} of {size}, {bits:,.0f} bits an image"
-        return [codes, *slot_notes(slots.num_slots, spec, self.max_objects)]
+        made = f"codes: {slots.num_slots} slots x {slots.num_blocks} of {size}, {bits:,.0f} bits an image"
+        return [made, *slot_notes(slots.num_slots, spec, self.max_objects)]
 
     def _coded(self, variables: Variables, batch: Batch, rngs: Rngs, train: bool) -> Coded:
         return self.model.apply(variables, **self.inputs(batch), train=train, rngs=rngs)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 
-from perceiver_jax.figures.codes import BAR, GAP, HEIGHT, WIDTH, sheet, thumbnail
+from perceiver_jax.figures.codes import BAR, GAP, HEIGHT, LINE, WIDTH, swaps, thumbnail, use_of_codes
+from perceiver_jax.figures.images import TITLE
 
 
 def test_a_strip_for_each_codebook_sorted_by_use():
@@ -18,14 +19,18 @@ def test_unused_codebooks_are_empty():
     assert not (thumbnail(np.zeros((1, 4))) == BAR).all(-1).any()
 
 
-def test_a_row_for_each_image_with_its_reconstruction_and_masks():
-    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
-    masks = np.stack([np.ones((2, 32, 32, 1)), np.zeros((2, 32, 32, 1))], 1)
-    drawn = sheet(images, images / 127.5 - 1, masks)
-    assert drawn.shape == (2 * 64 + GAP, 4 * 64 + 3 * GAP, 3) and drawn.dtype == np.uint8
-    step = 64 + GAP
-    for row in range(2):
-        first, second, third, fourth = (drawn[row * step :, k * step :][:64:2, :64:2] for k in range(4))
-        np.testing.assert_array_equal(first, images[row])
-        np.testing.assert_array_equal(second, images[row])
-        assert (third == 255).all() and not fourth.any()
+def test_a_histogram_for_each_codebook_the_most_used_first():
+    counts = np.array([[1, 5, 0], [2, 2, 2]])
+    first, second = use_of_codes(counts, ["one", "two"]).axes
+    assert [bar.get_height() for bar in first.patches] == [5, 1, 0] and second.get_title() == "two"
+
+
+def test_swapped_images_stand_by_slot_and_block():
+    values = 40 * np.arange(6).reshape(2, 3)
+    swapped = np.broadcast_to(values[:, :, None, None, None], (2, 3, 96, 96, 3)).astype(np.uint8)
+    sheet = swaps(np.full((96, 96, 3), 50, np.uint8), np.full((96, 96, 3), 60, np.uint8), swapped)
+    cell = 96 + TITLE
+    assert sheet.shape == (3 * cell + LINE, 3 * 96, 3)
+    assert sheet[cell - 1, 10, 0] == 50 and sheet[cell - 1, 100, 0] == 60
+    for (slot, block), value in np.ndenumerate(values):
+        assert sheet[cell + LINE + (slot + 1) * cell - 1, block * 96 + 50, 0] == value

@@ -8,7 +8,7 @@ from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.broadcast_decoders import ConvolutionDecoder, PixelDecoder
 from perceiver_jax.models.image_adapters import space_to_depth, windows
 from perceiver_jax.models.slot_attention import SlotAttention
-from perceiver_jax.models.slot_autoencoder import ConvolutionEncoder, PatchEncoder, SlotAutoencoder, centered
+from perceiver_jax.models.slot_autoencoder import ConvolutionEncoder, PatchEncoder, SlotAutoencoder, as_pixels, centered
 
 RNGS = {"params": jax.random.key(0), "slots": jax.random.key(1)}
 
@@ -83,3 +83,10 @@ def test_sizes_that_do_not_fit_are_named(small):
 
 def test_images_are_centered():
     np.testing.assert_allclose(centered(jnp.array([[0, 127, 255]], jnp.uint8)), [[-1, 127 / 127.5 - 1, 1]], atol=1e-6)
+
+
+def test_pixels_go_there_and_back():
+    """And are rounded and cut off."""
+    assert as_pixels(jnp.array([[-1.5, -1.0, 0.0, 1.0, 1.5]])).tolist() == [[0, 0, 128, 255, 255]]
+    every = np.arange(256, dtype=np.uint8)[:, None]
+    np.testing.assert_array_equal(as_pixels(centered(jnp.asarray(every))), every)

@@ -95,7 +95,7 @@ def test_what_an_evaluation_tells(begun):
     assert first["used"] + first["dead"] == pytest.approx(1)
     shown = TASK.visualize(jax.device_get(predicted), {"image": np.asarray(batch["image"], np.uint8)}, stats)
     assert {name: image.dtype for name, image in shown.items()} == dict.fromkeys(
-        ("reconstructions", "code_use"), np.uint8
+        ("slots", "attention", "code_use"), np.uint8
     )
     assert predicted["recon"].shape == (8, 8, 8, 3) and predicted["indices"].shape == (8, 3, 2)
 
