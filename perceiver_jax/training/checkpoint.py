@@ -148,10 +148,17 @@ class Checkpoints:
             self.wait()
         finally:
             self._background.shutdown()
-            if self._orbax is not None:
-                self._orbax.close()
-                self._orbax = None
-            self._ledger.close()
+            self._release()
+
+    def _release(self) -> None:
+        """Closes Orbax, which raises once more what went wrong in its threads, and the ledger."""
+        orbax, self._orbax = self._orbax, None
+        self._ledger.close()
+        try:
+            if orbax is not None:
+                orbax.close()
+        except Exception as error:
+            raise disk.explain(error, self.folder, "finishing the last save") or error from error
 
     def __enter__(self) -> "Checkpoints":
         return self

@@ -16,6 +16,7 @@ import pytest
 
 from perceiver_jax.errors import Retry
 from perceiver_jax.metrics.history import history
+from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.writers import Writers
 from tests.readers import FLAGS
 
@@ -126,3 +127,17 @@ def test_a_read_only_disk_is_said_before_anything_is_compiled(disk, run_forked):
     remount(disk, "rw")
     assert result.rc == 78 and "starting at step" not in result.stdout and "Traceback" not in result.stderr
     assert f"error: {disk / 'run'}: cannot be written" in result.stderr and "Read-only file system" in result.stderr
+
+
+@pytest.mark.parametrize("leave", range(0, 24_576, 4096))  # in bytes: which write fails differs
+def test_saves_that_find_no_room_are_explained_wherever_they_fail(disk, leave):
+    state = {"large": np.zeros(300_000, np.float32)} | {f"small_{i}": np.zeros(1000, np.float32) for i in range(50)}
+    checkpoints = Checkpoints(disk / "run")
+    checkpoints.save(1, state, {})
+    checkpoints.wait()
+    fill(disk, leave=leave)
+    with pytest.raises(Retry, match=r"disk/run: no space left while"):
+        try:
+            checkpoints.save(2, state, {})
+        finally:
+            checkpoints.close()
