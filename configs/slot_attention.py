@@ -5,7 +5,7 @@
 
 Default and `:shapes`: up to six discs, squares and triangles on 64 pixels, the published 64 pixel model with 7 slots.
 `:multi_dsprites`: sprites on grey, 6 slots. `:cpu`: patches and per-position MLPs on 32 pixels, for two cores: test
-FG-ARI 0.792, 0.777 (seeds 0, 1), 18 min on a busy core. `:tiny`: a check, a minute. The others: not measured.
+FG-ARI 0.792, 0.777 (seeds 0, 1), 18 and 27 min on a busy core. `:tiny`: a check, a minute. The others: not measured.
 `:shapes,strided` and `:shapes,pixels` have cheaper decoders.
 The published sets: https://storage.googleapis.com/multi-object-datasets/ has the files clevr_with_masks/
 clevr_with_masks_train.tfrecords (10.5 GB; into data/clevr_with_masks, for `:clevr6` and `:clevr6_seed`) and
