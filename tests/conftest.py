@@ -32,6 +32,7 @@ hypothesis.settings.load_profile("same every time")  # --hypothesis-profile=fuzz
 OWN_CACHE = None if "JAX_COMPILATION_CACHE_DIR" in os.environ else tempfile.mkdtemp(prefix="perceiver_jax-xla-")
 DEFAULTS = {  # read when jax is imported, here and in the commands that tests start
     "JAX_PLATFORMS": "cpu",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # of machine code: compiling takes most of the time of the suite
     "JAX_COMPILATION_CACHE_DIR": OWN_CACHE or "",
     "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
