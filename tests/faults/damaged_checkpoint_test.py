@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Checkpoints with changed, missing or added files: found, named, and never restored."""
+
 import functools
 import json
 import os
