@@ -40,7 +40,7 @@ class LabelledImages:
         """Those of these rows."""
         return self.image[ids]
 
-    def rows(self, chosen: np.ndarray) -> "LabelledImages":
+    def select(self, chosen: np.ndarray) -> "LabelledImages":
         """Those that are marked."""
         return self if chosen.all() else LabelledImages(self.image[chosen], self.label[chosen])
 

@@ -14,11 +14,11 @@ import numpy as np
 from perceiver_jax.data import randomness
 from perceiver_jax.data.read_once import ReadOnce
 from perceiver_jax.data.spec import ArraySpec, Spec
+from perceiver_jax.data.splits import SPLITS
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.files import read_arrays
 
 ORDERS = ("learned", "sorted", "permuted")
-SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ import numpy as np
 
 from perceiver_jax.data.cifar import LabelledImages
 from perceiver_jax.data.labels import numbered
+from perceiver_jax.data.splits import SPLITS
 from perceiver_jax.errors import ConfigError
 
-SPLITS = ("train", "validation", "test")
 NAMES = (("{}_images", "{}_labels"), ("x_{}", "y_{}"))
 IDX = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")}
 IDX["test"] = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")

@@ -20,7 +20,7 @@ from perceiver_jax.data.images_by_id import ImagesById
 from perceiver_jax.data.prepared import fingerprint, prepare, roots
 from perceiver_jax.data.read_once import LabelledSplits
 from perceiver_jax.data.spec import ArraySpec, Spec
-from perceiver_jax.data.splits import stratified
+from perceiver_jax.data.splits import carved, check_fraction
 from perceiver_jax.errors import ConfigError
 
 SAMPLE = 1024  # images whose statistics stand for a set that is not read as a whole
@@ -70,11 +70,8 @@ class ImageSet(LabelledSplits, ImageAugmentation):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, low in (("validation_fraction", True), ("test_fraction", False)):
-            value = getattr(self, name)
-            if not (0 <= value < 1 and (low or value > 0)):
-                what = "0 or more" if low else "more than 0"
-                raise ConfigError(f"{name}={value}: expected {what}, and less than 1.")
+        check_fraction(self, "validation_fraction")
+        check_fraction(self, "test_fraction", zero=False)
         if len(self.mean) != len(self.std) or any(std <= 0 for std in self.std):
             raise ConfigError(f"mean={self.mean}, std={self.std}: expected one of each for each channel, std above 0.")
         if self.memory_gigabytes < 0:
@@ -92,11 +89,7 @@ class ImageSet(LabelledSplits, ImageAugmentation):
 
     def _content(self) -> tuple[Spec, dict[str, LabelledImages | ImagesById]]:
         names, splits = self._find()
-        for name, fraction in (("test", self.test_fraction), ("validation", self.validation_fraction)):
-            if name not in splits:
-                chosen = stratified(splits["train"].label, fraction, self.split_seed, name)
-                splits |= {"train": splits["train"].rows(~chosen), name: splits["train"].rows(chosen)}
-        splits = {name: splits[name] for name in ("train", "validation", "test") if len(splits[name].label)}
+        splits = carved(splits, {"test": self.test_fraction, "validation": self.validation_fraction}, self.split_seed)
         return self._described(names, splits["train"]), splits
 
     def _described(self, names: tuple[str, ...], train: LabelledImages | ImagesById) -> Spec:

@@ -33,6 +33,6 @@ class ImagesById:
         """Those of these rows."""
         return [self.read(int(i)) for i in self.number[ids]]
 
-    def rows(self, chosen: np.ndarray) -> "ImagesById":
+    def select(self, chosen: np.ndarray) -> "ImagesById":
         """Those that are marked."""
         return ImagesById(self.read, self.number[chosen], self.label[chosen])

@@ -18,7 +18,7 @@ from perceiver_jax.data.points import PointAugmentation, random_subset
 from perceiver_jax.data.prepared import fingerprint, prepare, roots
 from perceiver_jax.data.read_once import LabelledSplits
 from perceiver_jax.data.spec import ArraySpec, Spec
-from perceiver_jax.data.splits import stratified
+from perceiver_jax.data.splits import carved, check_fraction
 from perceiver_jax.errors import ConfigError
 
 ADDRESS = "https://shapenet.cs.stanford.edu/media/modelnet40_ply_hdf5_2048.zip"
@@ -76,11 +76,8 @@ class ModelNet(LabelledSplits, PointAugmentation):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name}={value}: expected at least 1{', or None' * (name != 'num_points')}.")
-        for name, low in (("validation_fraction", True), ("test_fraction", False)):
-            value = getattr(self, name)
-            if not (0 <= value < 1 and (low or value > 0)):
-                what = "0 or more" if low else "more than 0"
-                raise ConfigError(f"{name}={value}: expected {what}, and less than 1.")
+        check_fraction(self, "validation_fraction")
+        check_fraction(self, "test_fraction", zero=False)
 
     @property
     def spec(self) -> Spec:
@@ -107,23 +104,20 @@ class ModelNet(LabelledSplits, PointAugmentation):
 
     def _content(self) -> tuple[tuple[str, ...], dict[str, Clouds]]:
         """(class names, splits)."""
-        names, train, test = self._find()
-        self._check_size(train.points.shape[1])
-        if test is None:
-            train, test = _carved(train, self.test_fraction, self.split_seed, "test")
-        train, validation = _carved(train, self.validation_fraction, self.split_seed, "validation")
-        parts = {"train": train, "validation": validation, "test": test}
-        return names, {k: part for k, part in parts.items() if len(part.label)}
+        names, splits = self._find()
+        self._check_size(splits["train"].points.shape[1])
+        fractions = {"test": self.test_fraction, "validation": self.validation_fraction}
+        return names, carved(splits, fractions, self.split_seed)
 
-    def _find(self) -> tuple[tuple[str, ...], Clouds, Clouds | None]:
+    def _find(self) -> tuple[tuple[str, ...], dict[str, Clouds]]:
         """Class names, training part and, where the set has one, the test part."""
         path = pathlib.Path(self.path).expanduser()
         candidates = roots(path, self.prepared_path)
         folder = find_set(path, candidates, self.address if self.download else "", WANTED)
         if (kind := form(folder)) == "hdf5":
-            return read_hdf5(folder, self.normals)
-        names, splits = self._prepared(read_layout(folder, kind), candidates)
-        return names, splits["train"], splits.get("test")
+            names, train, test = read_hdf5(folder, self.normals)
+            return names, {"train": train, "test": test}
+        return self._prepared(read_layout(folder, kind), candidates)
 
     def _prepared(self, layout: Layout, candidates: list[pathlib.Path]):
         from perceiver_jax.data import prepared_clouds  # imports TFDS and trimesh
@@ -144,13 +138,3 @@ class ModelNet(LabelledSplits, PointAugmentation):
                     f"{name}={getattr(self, name)}: the clouds in {self.path} have {stored} points. "
                     f"Set --config.data.{name}={stored} or less{also}."
                 )
-
-
-def _rows(clouds: Clouds, chosen: np.ndarray) -> Clouds:
-    return clouds if chosen.all() else Clouds(clouds.points[chosen], clouds.label[chosen])
-
-
-def _carved(clouds: Clouds, fraction: float, seed: int, stream: str) -> tuple[Clouds, Clouds]:
-    """What stays, and `fraction` of each class."""
-    chosen = stratified(clouds.label, fraction, seed, stream)
-    return _rows(clouds, ~chosen), _rows(clouds, chosen)

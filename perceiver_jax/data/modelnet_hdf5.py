@@ -26,6 +26,10 @@ class Clouds:
     points: np.ndarray
     label: np.ndarray
 
+    def select(self, chosen: np.ndarray) -> "Clouds":
+        """Those that are marked."""
+        return self if chosen.all() else Clouds(self.points[chosen], self.label[chosen])
+
 
 def read_hdf5(folder: pathlib.Path, normals: bool = False) -> tuple[tuple[str, ...], Clouds, Clouds]:
     """Class names, official training part and test part of a folder in the layout, checked.

@@ -13,7 +13,10 @@ from perceiver_jax.data.images import ImageAugmentation
 from perceiver_jax.data.own_objects import Examples, read_own
 from perceiver_jax.data.read_once import LabelledSplits
 from perceiver_jax.data.spec import ArraySpec, Spec
+from perceiver_jax.data.splits import check_fraction
 from perceiver_jax.errors import ConfigError
+
+FRACTIONS = ("validation_fraction", "test_fraction")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,11 @@ class OwnExamples(LabelledSplits, ImageAugmentation):
     validation_fraction: float = 0.1
     test_fraction: float = 0.2
     split_seed: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in FRACTIONS:
+            check_fraction(self, name)
 
     @property
     def spec(self) -> Spec:
@@ -88,6 +96,8 @@ class OwnSequences(LabelledSplits):
     seed: int = 0
 
     def __post_init__(self):
+        for name in FRACTIONS:
+            check_fraction(self, name)
         for name in ("max_length", "num_lengths"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected at least 1.")

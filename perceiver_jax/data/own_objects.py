@@ -19,10 +19,8 @@ from typing import Any
 import numpy as np
 
 from perceiver_jax.data.labels import check_labels, numbered
-from perceiver_jax.data.splits import stratified
+from perceiver_jax.data.splits import SPLITS, carved
 from perceiver_jax.errors import ConfigError
-
-SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Examples:
     inputs: list[np.ndarray]
     label: np.ndarray
 
-    def rows(self, chosen: np.ndarray) -> "Examples":
+    def select(self, chosen: np.ndarray) -> "Examples":
         """Those that are marked."""
         return Examples([self.inputs[i] for i in np.flatnonzero(chosen)], self.label[chosen])
 
@@ -56,11 +54,7 @@ def read_own(factory: str, fractions: dict[str, float], split_seed: int) -> tupl
             raise ConfigError(f"{factory}: has no examples for 'train': expected at least one.")
     names = names or numbered((part.label for part in splits.values()), factory)
     check_labels({split: part.label for split, part in splits.items()}, names, factory)
-    for split, fraction in fractions.items():
-        if split not in splits and fraction:
-            chosen = stratified(splits["train"].label, fraction, split_seed, split)
-            splits |= {split: splits["train"].rows(chosen), "train": splits["train"].rows(~chosen)}
-    return names, {split: splits[split] for split in SPLITS if split in splits and len(splits[split].label)}
+    return names, carved(splits, fractions, split_seed)
 
 
 def find_factory(name: str) -> Callable[[str], Any]:

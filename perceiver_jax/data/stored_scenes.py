@@ -15,9 +15,9 @@ from perceiver_jax.data.read_once import ReadOnce
 from perceiver_jax.data.scene_masks import Scene
 from perceiver_jax.data.scenes import ATTRIBUTES
 from perceiver_jax.data.spec import ArraySpec, Spec
+from perceiver_jax.data.splits import SPLITS
 from perceiver_jax.errors import ConfigError
 
-SPLITS = ("train", "validation", "test")
 TYPES = {"image": "uint8", "objects": "uint8", "attributes": "float32", "properties": "float32"}
 KNOWN = ({"image"}, {"image", "objects", "attributes"}, {"image", "objects", "attributes", "properties"})
 

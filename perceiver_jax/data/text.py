@@ -10,13 +10,12 @@ import pathlib
 import numpy as np
 
 from perceiver_jax.data.sequences import Content, Ragged, StoredSequences
-from perceiver_jax.data.splits import stratified
+from perceiver_jax.data.splits import SPLITS, carved
 from perceiver_jax.errors import ConfigError
 
 PAD, BOS, EOS, MASK, CLS, SEP = range(6)
 FIRST_BYTE = 6
 VOCABULARY_SIZE = FIRST_BYTE + 256
-SPLITS = ("train", "validation", "test")
 
 Labelled = list[tuple[str, bytes]]  # (class, text)
 
@@ -89,10 +88,7 @@ class Text(StoredSequences):
             if labelled:
                 label = [names.index(name) for name, _ in labelled]
                 parts[split] = Ragged.of([encode(text) for _, text in labelled], label)
-        if "validation" not in parts:
-            chosen = stratified(parts["train"].label, self.validation_fraction, self.split_seed)
-            parts |= {"train": parts["train"].select(~chosen), "validation": parts["train"].select(chosen)}
-        return Content(names, {split: parts[split] for split in SPLITS if split in parts and len(parts[split].label)})
+        return Content(names, carved(parts, {"validation": self.validation_fraction}, self.split_seed))
 
     def _passages(self, books: list[pathlib.Path]) -> dict[str, Labelled]:
         """Passages of each book: its first part for training, then those for validation and test."""

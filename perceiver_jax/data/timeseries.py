@@ -14,7 +14,7 @@ import numpy as np
 from perceiver_jax.data import randomness
 from perceiver_jax.data.sequences import Content, Ragged, StoredSequences
 from perceiver_jax.data.spec import Spec
-from perceiver_jax.data.splits import stratified
+from perceiver_jax.data.splits import check_fraction, stratified
 from perceiver_jax.data.ts_format import TsFile, read_ts
 from perceiver_jax.errors import ConfigError
 
@@ -47,8 +47,7 @@ class TimeSeries(StoredSequences):
 
     def __post_init__(self):
         super().__post_init__()
-        if not 0 <= self.validation_fraction < 1:
-            raise ConfigError(f"validation_fraction={self.validation_fraction}: expected 0 or more, and less than 1.")
+        check_fraction(self, "validation_fraction")
         if self.jitter < 0:
             raise ConfigError(f"jitter={self.jitter}: expected 0 or more.")
         for name in ("scale", "dropped_steps"):

@@ -130,3 +130,9 @@ def test_sequences_of_other_shapes_are_named(write):
         OwnSequences(factory=write(code)).labels("train")
     with pytest.raises(ConfigError, match="cannot be imported .*Write FILE.py:NAME or module:NAME"):
         OwnSequences(factory="nowhere.py:examples").labels("train")
+
+
+@pytest.mark.parametrize("source", [OwnExamples, OwnSequences])
+def test_a_share_that_cannot_be_is_said(source):
+    with pytest.raises(ConfigError, match="test_fraction=-0.2: expected 0 or more, and less than 1"):
+        source(factory="nowhere.py:examples", test_fraction=-0.2)
