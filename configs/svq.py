@@ -46,8 +46,8 @@ def get_config(variants: str = "") -> ConfigDict:
 
 
 def multi_dsprites(config: ConfigDict) -> None:
-    """2 to 5 sprites on grey, 60,000 images, 6 slots."""
-    config.data = section("data", "sprites", num_train=60_000)
+    """2 to 5 sprites on grey, 60,000 images, 6 slots; also after `cpu`."""
+    config.data = section("data", "sprites", size=config.data.size, num_train=60_000)
     config.model.num_slots = 6
 
 
