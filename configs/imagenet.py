@@ -16,6 +16,7 @@ for one; resized images are rounded to bytes; the training split is without the 
 """
 
 from perceiver_jax.config import ConfigDict, default, section, vary
+from perceiver_jax.data.stand_in import images
 
 SIZE = 224
 RECIPE = {"flip": True, "min_crop_area": 0.08, "central_crop": 0.875}  # 224 / 256
@@ -103,3 +104,7 @@ def tiny(config: ConfigDict) -> None:
     config.schedule.milestones = tuple(shorter * epoch for epoch in config.schedule.milestones)
     if config.schedule.name == "flat_cosine":
         config.schedule.flat_epochs *= shorter
+
+
+STAND_INS = {"images": images(1000, train=1_268_355, validation=12_812, test=50_000)}
+"""ImageNet as `compile` takes it, which reads none."""

@@ -7,7 +7,7 @@ schedule, mesh. `load` needs nothing but the run folder.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,13 @@ MOST_STEPS = 2**31  # a step is an int32
 NEEDED_TO_LOAD = ("seed", "batch_size", "ema_decay", "evaluation", *configs.SECTIONS)
 
 
-def build(config: Section) -> Training:
+def build(config: Section, *, source: Source | None = None, devices: Sequence[jax.Device] | None = None) -> Training:
     """Everything a training loop needs.
 
     Args:
         config: resolved values, as `config.to_dict` gives them or a run's `config.json` holds them.
+        source: in place of the config's.
+        devices: of the mesh, in place of all there are.
 
     Raises:
         ConfigError: all that is wrong with the config, before anything is compiled.
@@ -52,7 +54,7 @@ def build(config: Section) -> Training:
     problems = Problems()
     problems.add(*configs.wrong_fields(config))
     problems.raise_all()  # nothing can be built of these
-    source = build_source(config)
+    source = source or build_source(config)
     plan = train_plan(source, config["batch_size"], config["seed"])
     settings = _settings(config, plan.steps_per_epoch)
     problems.add(*wrong_values(config, source.splits))
@@ -67,7 +69,7 @@ def build(config: Section) -> Training:
         num_steps=settings.num_steps,
         steps_per_epoch=settings.steps_per_epoch,
     )
-    mesh = problems.attempt(make_mesh, **config["mesh"])
+    mesh = problems.attempt(make_mesh, **config["mesh"], devices=devices)
     if mesh is not None:
         problems.add(*unsplittable(config, mesh))
     task = problems.attempt(build_task, config, source.spec)

@@ -115,7 +115,8 @@ def metric_names(task: Task, spec: Spec) -> list[str]:
 def unsplittable(config: Section, mesh: Mesh) -> list[str]:
     """A batch must fill its shards; says which sizes do."""
     shards, problems = batch_shards(mesh), []
-    layout = f"{shards} devices ({jax.process_count()} processes x {jax.local_device_count()})"
+    processes = len({device.process_index for device in mesh.devices.flat})
+    layout = f"{shards} devices ({processes} processes x {mesh.size // processes})"
     sizes = {
         "batch_size": (config["batch_size"], shards * max(config["micro_batches"], 1)),
         "evaluation.batch_size": (config["evaluation"]["batch_size"] or config["batch_size"], shards),

@@ -41,6 +41,7 @@ TABLE = [
     (("visualize", "svq", "--workdir=/nowhere"), "is not a run folder"),
     (("compare", "a"), "compare needs two runs at least"),
     (("ablate",), "--config is missing"),
+    (("compile",), "--config is missing"),
     (("compare", "a", "b"), "a is not a run folder: it has no config.json"),
     (("check_data",), "--config is missing"),
     (("visualize", "attention", "--workdir=/nowhere"), "is not a run folder"),

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.chunked import MASKED, chunked_attend
+from perceiver_jax.models.target import platform
 
 PATHS = ("auto", "dense", "fused", "chunked")
 WEIGHTS = "attention_weights"
@@ -74,7 +75,7 @@ def attend(
     """
     if over == "queries":
         return _competing(query, key, value, mask)
-    backend, head_dim = jax.default_backend(), query.shape[-1]
+    backend, head_dim = platform(), query.shape[-1]
     length = 0 if causal and path == "auto" else key.shape[1]  # what no length makes chunked
     path = resolve_path(path, backend=backend, dtype=query.dtype, length=length, head_dim=head_dim)
     if path == "dense":
@@ -199,7 +200,7 @@ def transposed_product(
     On CPU moving the features of a long input costs as much as half the product; copies of the kernel, one for each
     example, are smaller. GPU and TPU write the one large product in either layout.
     """
-    if jax.default_backend() == "cpu" and inputs.shape[1] >= kernel.shape[1]:
+    if platform() == "cpu" and inputs.shape[1] >= kernel.shape[1]:
         kernels = jnp.broadcast_to(kernel.T, (inputs.shape[0], *kernel.T.shape))
         return jnp.einsum("bfc,blc->bfl", kernels, inputs)
     return (inputs @ kernel).swapaxes(1, 2)

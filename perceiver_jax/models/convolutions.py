@@ -19,6 +19,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from perceiver_jax.models.image_adapters import depth_to_space, space_to_depth
+from perceiver_jax.models.target import platform
 
 CHUNK_BYTES = 2**23
 """Of the widened images that are in work at a time: they and the product stay in a processor's cache."""
@@ -87,7 +88,7 @@ def convolve(
     images: Images, kernel: Float[Array, "taps taps channels features"], stride: int
 ) -> Float[Array, "batch rows columns features"]:
     """With "SAME" padding: ceil(height / stride) x ceil(width / stride) places."""
-    if jax.default_backend() != "cpu":
+    if platform() != "cpu":
         return jax.lax.conv_general_dilated(images, kernel, (stride, stride), "SAME", dimension_numbers=LAYOUT)
     low = [low_padding(size, len(kernel), stride) for size in images.shape[1:3]]
     beyond = [(0, -size % stride) for size in images.shape[1:3]]
@@ -99,7 +100,7 @@ def convolve_transposed(
     images: Images, kernel: Float[Array, "taps taps features channels"], stride: int
 ) -> Float[Array, "batch rows columns features"]:
     """The transpose of `convolve` with the same kernel: height * stride x width * stride places."""
-    if jax.default_backend() != "cpu":
+    if platform() != "cpu":
         return jax.lax.conv_transpose(
             images, kernel, (stride, stride), "SAME", dimension_numbers=LAYOUT, transpose_kernel=True
         )

@@ -11,7 +11,6 @@ image are projected once for all iterations, whose weights are shared.
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Shaped
@@ -28,6 +27,7 @@ from perceiver_jax.models.attention import (
 from perceiver_jax.models.blocks import Latents, repeat
 from perceiver_jax.models.dropout import AttentionDropout
 from perceiver_jax.models.image_adapters import ImageAdapter
+from perceiver_jax.models.target import platform
 
 EPSILON = 1e-6
 LATENT_STDDEV = 0.05  # Keras' "random_normal"
@@ -122,7 +122,7 @@ class KerasSelfAttend(nn.Module):
         """On CPU head by head: contiguous products, without transposed copies, and weights that stay in the cache."""
         dim, heads = latents.shape[-1], self.num_heads
         dropout = AttentionDropout(self.attention_dropout_rate)
-        parts = heads if jax.default_backend() == "cpu" else 1
+        parts = heads if platform() == "cpu" else 1
         kernel, bias = Projection(3 * heads * dim, KERNEL, name="query_key_value")(dim)
         out, out_bias = Projection(dim, KERNEL, name="out")(heads * dim)
         kernels, biases = (jnp.split(x.astype(self.dtype), 3 * parts, axis=-1) for x in (kernel, bias))

@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Shaped
@@ -27,6 +26,7 @@ from perceiver_jax.models.blocks import (
     repeat,
 )
 from perceiver_jax.models.positions import LATENT_STDDEV
+from perceiver_jax.models.target import platform
 
 SHARING = ("all", "after_first", "none")
 WIDTHS = ("inputs", "latents")
@@ -110,7 +110,7 @@ class PerceiverEncoder(nn.Module):
     def attention_paths(self, length: int, channels: int) -> tuple[str, str]:
         """The paths that the cross-attends to inputs of this shape and the self-attention take on this device."""
         width = self.latent_dim if self.cross_attend_width == "latents" else channels
-        device = {"backend": jax.default_backend(), "dtype": self.dtype}
+        device = {"backend": platform(), "dtype": self.dtype}
         cross = resolve_path(self.attention, length=length, head_dim=width // self.num_cross_attend_heads, **device)
         latent_width = self.latent_dim // self.num_self_attend_heads
         return cross, resolve_path(self.attention, length=self.num_latents, head_dim=latent_width, **device)

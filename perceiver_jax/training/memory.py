@@ -13,11 +13,10 @@ from typing import Any
 import jax
 
 from perceiver_jax.errors import ConfigError, Retry
-from perceiver_jax.tasks.base import zeros_batch
+from perceiver_jax.training.lowering import abstract_batch, lowered_step
 from perceiver_jax.training.settings import Training
-from perceiver_jax.training.sharding import batch_sharding, batch_shards
+from perceiver_jax.training.sharding import batch_shards
 from perceiver_jax.training.state import TrainState
-from perceiver_jax.training.step import jit_train_step, make_train_step
 
 EXHAUSTED = "RESOURCE_EXHAUSTED"
 """How XLA's errors begin when memory is used up."""
@@ -81,22 +80,7 @@ def _size(tree: Any) -> int:
 
 def _compiled(training: Training, state: TrainState) -> int:
     """What XLA reserves beside the arguments of the step."""
-    settings = training.settings
-    step = make_train_step(
-        training.task,
-        training.optimizer,
-        training.schedule,
-        seed=settings.seed,
-        micro_batches=settings.micro_batches,
-        ema_decay=settings.ema_decay,
-    )
-    sharding = batch_sharding(training.mesh)
-    batch = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), _batch(training, settings.batch_size)
-    )
-    with jax.set_mesh(training.mesh):
-        compiled = jit_train_step(step, state, training.mesh).lower(state, batch).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
+    return lowered_step(training, state).compile().memory_analysis().temp_size_in_bytes
 
 
 def _kept(training: Training, state: TrainState) -> int:
@@ -108,10 +92,6 @@ def _kept(training: Training, state: TrainState) -> int:
         rngs = dict.fromkeys(task.rng_streams, rng)
         return jax.vjp(lambda p: task.loss({"params": p, **extra}, batch, rngs, train=True)[0].total, params)[1]
 
-    batch = _batch(training, max(rows, 1))
+    batch = abstract_batch(training, max(rows, 1))
     shapes = jax.eval_shape(residuals, state.params, state.extra, batch, jax.random.key(0))
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
-
-
-def _batch(training: Training, rows: int) -> Any:
-    return jax.eval_shape(lambda: zeros_batch(training.source.spec, rows))

@@ -6,7 +6,7 @@ A parameter, its moments and its average are split over fsdp along their largest
 replicated, since gathering them costs more than storing them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,20 +22,20 @@ MIN_SHARDED_SIZE = 2**14
 """Elements; a smaller parameter is replicated."""
 
 
-def make_mesh(*, data: int = -1, fsdp: int = 1, sequence: int = 1, tensor: int = 1) -> Mesh:
-    """The mesh over all devices of all processes; `data=-1` takes what the other axes leave."""
+def make_mesh(
+    *, data: int = -1, fsdp: int = 1, sequence: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """The mesh over all devices of all processes, or over others; `data=-1` takes what the other axes leave."""
     if (sequence, tensor) != (1, 1):
         raise ConfigError(f"mesh.sequence={sequence}, mesh.tensor={tensor}: no model is split over them yet. Use 1.")
-    sizes, devices = [data, fsdp, sequence, tensor], jax.device_count()
+    sizes, count = [data, fsdp, sequence, tensor], jax.device_count() if devices is None else len(devices)
     rest = fsdp * sequence * tensor
-    if data == -1 and rest > 0 and devices % rest == 0:
-        sizes[0] = devices // rest
-    if min(sizes) < 1 or int(np.prod(sizes)) != devices:
+    if data == -1 and rest > 0 and count % rest == 0:
+        sizes[0] = count // rest
+    if min(sizes) < 1 or int(np.prod(sizes)) != count:
         asked = " x ".join(f"{axis}={size}" for axis, size in zip(AXES, (data, fsdp, sequence, tensor), strict=True))
-        raise ConfigError(
-            f"mesh {asked} does not cover {devices} devices: their product must be {devices}, or data=-1."
-        )
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+        raise ConfigError(f"mesh {asked} does not cover {count} devices: their product must be {count}, or data=-1.")
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
