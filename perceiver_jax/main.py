@@ -41,8 +41,9 @@ def train(config: dict, workdir: Path, console, preemption) -> None:
     """Trains, tests the best checkpoint, and says what to run next."""
     from perceiver_jax import experiment, run_folder, stages
     from perceiver_jax.training import memory
-    from perceiver_jax.training.console import duration
+    from perceiver_jax.training.console import duration, where_time_went
     from perceiver_jax.training.loop import train as run_loop
+    from perceiver_jax.training.times import Times, process_age
     from perceiver_jax.weights.transfer import Transfer
 
     began = time.perf_counter()
@@ -59,18 +60,20 @@ def train(config: dict, workdir: Path, console, preemption) -> None:
     training = dataclasses.replace(training, initial=transfer.values)
     with lock:
         with memory.explained(training, state):
-            history = run_loop(training, workdir, console, overview=overview, preemption=preemption)
+            times = Times(workdir, process_age())
+            history = run_loop(training, workdir, console, overview=overview, preemption=preemption, times=times)
         steps = max((line["step"] for line in history), default=0)
         with preemption.interruptible(f"preempted at step {steps}, saved; run the same command to go on"):
-            test(training, workdir)
+            test(training, workdir, times)
     console.say(f"finished after {steps:,} steps; this command took {duration(time.perf_counter() - began)}")
+    console.say(where_time_went(times.totals(), times.starts()))
     shown = workdir.relative_to(Path.cwd()) if workdir.is_relative_to(Path.cwd()) else workdir
     console.say(f"run folder: {shown} (checkpoints, metrics.jsonl, evaluation/results.json, TensorBoard events)")
     console.say(f"next: python -m perceiver_jax.evaluate --workdir={shown}")
     console.say(f"      tensorboard --logdir {shown.parent}")
 
 
-def test(training, workdir: Path) -> None:
+def test(training, workdir: Path, times) -> None:
     """Evaluates the best checkpoint on the test split, where there is one, and prints and keeps the results."""
     from perceiver_jax import experiment
     from perceiver_jax.reports.results import print_results, read_results, write_results
@@ -79,10 +82,11 @@ def test(training, workdir: Path) -> None:
 
     if "test" not in training.source.splits:
         return
-    with Watchdog(workdir, training.settings.limits) as watchdog:
+    with Watchdog(workdir, training.settings.limits, spent=times.spent) as watchdog:
         run = experiment.load(workdir, "best")
         earlier = exchange.on_first("test results", lambda: read_results(workdir, "test", run.step))
         results = earlier or run.evaluate("test", source=training.source, on_batch=lambda: watchdog.beat("evaluation"))
+    times.write()
     exchange.on_first("writing the results", lambda: str(write_results(workdir, results)))
     print_results(results)
 

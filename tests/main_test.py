@@ -58,6 +58,7 @@ def test_says_what_it_does_and_what_to_run_next(finished):
         f"step     {STEPS}/{STEPS}",
         "accuracy",
         "perceiver_jax.evaluate",
+        "time of 1 start: ",
     ):
         assert expected in output
     assert last.strip().startswith("tensorboard --logdir")

@@ -97,6 +97,7 @@ def test_two_processes_stop_together_and_end_with_the_losses_of_one(start_module
     assert result.rc == 0, result.stderr
     assert_same(two, one)
     assert json.loads((two / "run.json").read_text())["processes"] == 2
+    assert set(losses(two, "processes/slowest")) <= {0, 1} and losses(two, "processes/slowest")
 
     folder = tmp_path / "results"
     output = run_local(2, f"--workdir={one}", f"--output_dir={folder}", "--analyze", module="evaluate")

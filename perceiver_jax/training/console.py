@@ -90,3 +90,11 @@ def duration(seconds: float) -> str:
     if seconds >= 3600:
         return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
     return f"{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{seconds} s"
+
+
+def where_time_went(seconds: dict[str, float], starts: int) -> str:
+    """`time of 3 starts: 12 min 40 s: step 81 %, compile 9 %, ...`, the longest first."""
+    whole = sum(seconds.values())
+    shares = sorted(seconds.items(), key=lambda item: -item[1])
+    parts = ", ".join(f"{phase} {100 * part / whole:.0f} %" for phase, part in shares if part >= 0.005 * whole)
+    return f"time of {starts} start{'s' * (starts > 1)}: {duration(whole)}: {parts}"

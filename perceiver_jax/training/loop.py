@@ -24,14 +24,18 @@ from perceiver_jax.training.capture import Capture
 from perceiver_jax.training.checkpoint import FILE_SIZE, Checkpoints
 from perceiver_jax.training.console import Console, duration
 from perceiver_jax.training.evaluation import evaluate
+from perceiver_jax.training.lowering import jitted_step
 from perceiver_jax.training.meter import Meter, NonFiniteError
 from perceiver_jax.training.pictures import Pictures
 from perceiver_jax.training.preemption import Interrupted, Preempted, Preemption
+from perceiver_jax.training.profiler import Profiler
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.sharding import batch_share, put_batch, replicated
+from perceiver_jax.training.slowest import compare_processes
 from perceiver_jax.training.state import abstract_state, init_state, state_maker
-from perceiver_jax.training.step import jit_train_step, make_evaluation_step, make_train_step
-from perceiver_jax.training.throughput import throughput
+from perceiver_jax.training.step import make_evaluation_step
+from perceiver_jax.training.throughput import memory_peaks, throughput
+from perceiver_jax.training.times import Times
 from perceiver_jax.training.watchdog import Watchdog
 from perceiver_jax.training.writers import Overview, Writers, count_lines
 
@@ -46,12 +50,14 @@ def train(
     *,
     overview: Overview | None = None,
     preemption: Preemption | None = None,
+    times: Times | None = None,
 ) -> list[dict[str, Any]]:
     """Trains, or goes on training, in `workdir`.
 
     Args:
         overview: what TensorBoard shows beside the curves of a new run.
         preemption: the caller's, where it listens to signals already.
+        times: the caller's account of where time goes.
 
     Returns:
         The history: one dict per line of `metrics.jsonl`, from the first step of the run.
@@ -61,12 +67,19 @@ def train(
         NonFiniteError: too many non-finite steps; their example ids are in `non_finite.json`.
     """
     with contextlib.nullcontext(preemption) if preemption else Preemption() as preemption:
-        loop = _Loop(training, Path(workdir).absolute(), console or Console(quiet=True), preemption)
+        loop = _Loop(training, Path(workdir).absolute(), console or Console(quiet=True), preemption, times)
         return loop.run(overview)
 
 
 class _Loop:
-    def __init__(self, training: Training, workdir: Path, console: Console, preemption: Preemption):
+    def __init__(
+        self,
+        training: Training,
+        workdir: Path,
+        console: Console,
+        preemption: Preemption,
+        times: Times | None = None,
+    ):
         self.training, self.settings, self.mesh = training, training.settings, training.mesh
         self.workdir, self.console, self.preemption = workdir, console, preemption
         self.controls = training.controls
@@ -76,23 +89,16 @@ class _Loop:
             keep_every_steps=self.settings.keep_every,
         )
         self.plan = train_plan(training.source, self.settings.batch_size, self.settings.seed)
-        step = make_train_step(
-            training.task,
-            training.optimizer,
-            training.schedule,
-            seed=self.settings.seed,
-            micro_batches=self.settings.micro_batches,
-            ema_decay=self.settings.ema_decay,
-        )
         self.make_state = state_maker(
             training.task, training.optimizer, training.source.spec, ema=self.settings.ema_decay > 0
         )
         self.abstract_state = abstract_state(self.make_state, self.mesh)
-        self.train_step = jit_train_step(step, self.abstract_state, self.mesh)
+        self.train_step = jitted_step(training, self.abstract_state)
         evaluation_step = make_evaluation_step(training.task, seed=EVALUATION_SEED)
         self.evaluation_step = jax.jit(evaluation_step, out_shardings=replicated(self.mesh))
         self.share = batch_share(self.mesh)
-        self.watchdog = Watchdog(workdir, self.settings.limits)
+        self.times = times or Times(workdir)
+        self.watchdog = Watchdog(workdir, self.settings.limits, spent=self.times.spent)
         self.pictures = Pictures(training.task, training.source, "validation", self.mesh, workdir, seed=EVALUATION_SEED)
         self.capture = Capture(
             training.task,
@@ -107,12 +113,21 @@ class _Loop:
         self.num_files = num_files(self.abstract_state)
         self.evaluated = False
         self.stopped = ""
-        self.tracing = False
+        self.profiler = Profiler(
+            workdir,
+            self.settings.profile_start,
+            self.settings.profile_steps,
+            pause=self._before_profile,
+            say=self.console.say,
+        )
         self.shapes: set[tuple] = set()  # of the batches that the step was compiled for
 
     def run(self, overview: Overview | None) -> list[dict[str, Any]]:
-        with self.watchdog:
-            return self._run(overview)
+        try:
+            with self.watchdog:
+                return self._run(overview)
+        finally:
+            self.times.write()
 
     def _run(self, overview: Overview | None) -> list[dict[str, Any]]:
         progress = self._restore()
@@ -122,6 +137,7 @@ class _Loop:
         if self._finished(done, progress):
             self.checkpoints.close()
             return history(self.workdir)
+        self.times.step = done
         with Writers(self.workdir, start_step=done, keep_lines=progress.get("lines")) as self.writers:
             if done == 0 and overview is not None:
                 self.writers.overview(overview)
@@ -135,7 +151,7 @@ class _Loop:
                 self._keep_examples(error.batches)
                 raise
             finally:
-                self._end_profile()
+                self.profiler.end(self.state)
                 self.watchdog.beat("save", self.num_files)
                 self.checkpoints.close()
         return history(self.workdir)
@@ -179,11 +195,12 @@ class _Loop:
         )
         with batches, self.console.progress(start, total), jax.set_mesh(self.mesh):
             for done in range(start + 1, total + 1):
-                self._profile(done)
+                self.profiler.before(done, self.state)
                 try:
                     self._one_step(batches, first=done == start + 1)
                 except Interrupted:
                     self._preempted(done - 1, evaluation_due=False)
+                self.times.step = done
                 self.console.advance(done)
                 due = every(done, s.evaluate_every, total)
                 if every(done, s.log_every, total):
@@ -229,6 +246,7 @@ class _Loop:
         """
         s, score, improved = self.settings, None, False
         if evaluation_due:
+            compare_processes(done, self.meter.latest, self.writers, self.console)
             metrics = self._evaluate(done)
             score, improved = self._decide(done, metrics)
             self.meter.stop_clock()
@@ -291,7 +309,8 @@ class _Loop:
         metrics = self.training.task.summarize(stats) | {"learning_rate": self.meter.learning_rate}
         if timing:
             rates = throughput(self.settings.batch_size, timing["step_time"], self.training.flops_per_example)
-            metrics |= timing | rates
+            metrics |= timing | rates | memory_peaks()
+        self.times.write()
         self.writers.scalars(done, {f"train/{name}": value for name, value in metrics.items()})
         epoch = done / self.settings.steps_per_epoch
         self.console.metrics(done, self.settings.num_steps, epoch, "train", metrics)
@@ -313,33 +332,16 @@ class _Loop:
         }
         self.checkpoints.save(done, self.state, progress, score, replace=replace)
 
+    def _before_profile(self) -> None:
+        self.watchdog.beat("profile")
+        self.meter.stop_clock()
+
     def _preempted(self, done: int, *, evaluation_due: bool) -> NoReturn:
         if done == 0:
             raise Preempted("preempted at step 0: there is nothing to save yet; run the same command to start again")
         self._save(done, evaluation_due=evaluation_due)
         self.checkpoints.wait()
         raise Preempted(f"preempted at step {done}, saved; run the same command to go on")
-
-    def _profile(self, done: int) -> None:
-        """Opens the profiler's window before step `done`, or closes it."""
-        s = self.settings
-        if s.profile_steps and done == s.profile_start + 1 and jax.process_index() == 0:
-            self.watchdog.beat("profile")
-            jax.profiler.start_trace(str(self.workdir / "profile"))
-            self.tracing = True
-            self.meter.stop_clock()
-        if done == s.profile_start + s.profile_steps + 1:
-            self._end_profile()
-
-    def _end_profile(self) -> None:
-        if not self.tracing:
-            return
-        self.watchdog.beat("profile")
-        jax.block_until_ready(self.state)
-        jax.profiler.stop_trace()
-        self.tracing = False
-        self.meter.stop_clock()
-        self.console.say(f"profile written: tensorboard --logdir {self.workdir / 'profile'}")
 
 
 def num_files(state: Any) -> int:

@@ -34,15 +34,19 @@ class Meter:
         self.learning_rate = float((state or {}).get("learning_rate", float("nan")))
         self._step_times: list[float] = []
         self._waits: list[float] = []
+        self._host_times: list[float] = []
         self._clock: float | None = None
+        self.latest: dict[str, float] = {}  # the times of the window that was taken last
 
     def push(self, report: Report, ids: np.ndarray, data_wait: float) -> None:
         """Takes in the report of a dispatched step and fetches the one before it."""
+        dispatched = time.perf_counter()
         self.flush()
         self._pending = (report, ids)
         now = time.perf_counter()
         if self._clock is not None:
             self._step_times.append(now - self._clock)
+            self._host_times.append(dispatched - self._clock)
             self._waits.append(data_wait)
         self._clock = now
 
@@ -87,13 +91,14 @@ class Meter:
     def take(self) -> tuple[dict[str, Any], dict[str, float]]:
         """The window's statistics, and its times in seconds if any step was timed; opens the next window."""
         self.flush()
-        stats, times, waits = self._stats, self._step_times, self._waits
-        self._stats, self._step_times, self._waits = None, [], []
+        stats, times, waits, host = self._stats, self._step_times, self._waits, self._host_times
+        self._stats, self._step_times, self._waits, self._host_times = None, [], [], []
         if not times:
             return stats, {}
-        timing = {"step_time": np.mean(times), "data_wait": np.mean(waits)}
+        timing = {"step_time": np.mean(times), "data_wait": np.mean(waits), "host_time": np.mean(host)}
         timing |= {f"step_time_p{q}": np.percentile(times, q) for q in (50, 95)}
-        return stats, {name: float(value) for name, value in timing.items()}
+        self.latest = {name: float(value) for name, value in timing.items()}
+        return stats, self.latest
 
 
 class NonFiniteError(ConfigError):

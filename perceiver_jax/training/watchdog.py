@@ -63,11 +63,19 @@ class Watchdog:
 
     Args:
         folder: of the run; gets `stacks-TIME.txt`.
+        spent: told each phase that has ended, with its begin and end by the monotonic clock.
         end: what ends the process.
     """
 
-    def __init__(self, folder: Path, limits: Limits, *, end: Callable[[int], object] = os._exit):
-        self._folder, self._limits, self._end = folder, limits, end
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits,
+        *,
+        spent: Callable[[str, float, float], object] = lambda *_: None,
+        end: Callable[[int], object] = os._exit,
+    ):
+        self._folder, self._limits, self._spent, self._end = folder, limits, spent, end
         self._durations: deque[float] = deque(maxlen=NUM_DURATIONS)
         self._closed = threading.Event()
         self._last = _Beat("compile", 1, time.monotonic())
@@ -79,10 +87,11 @@ class Watchdog:
             phase: one that `Limits` has seconds for.
             times: how many times the phase's limit it may take (the files of a checkpoint).
         """
-        now = time.monotonic()
-        if self._last.phase == "step":
-            self._durations.append(now - self._last.at)
+        now, last = time.monotonic(), self._last
+        if last.phase == "step":
+            self._durations.append(now - last.at)
         self._last = _Beat(phase, times, now)
+        self._spent(last.phase, last.at, now)
 
     def limit(self, phase: str, times: int = 1) -> float:
         """Seconds that it may take now."""
@@ -97,6 +106,7 @@ class Watchdog:
         return self
 
     def __exit__(self, *_) -> None:
+        self.beat(self._last.phase)
         self._closed.set()
         self._thread.join()
 

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 SMALL = ("main", "--config=tests/faults/small.py")
 LAST = 64
 """The step at which the small run stops early."""
-CLOCK = ("time", "wait", "per_second", "mfu")
+CLOCK = ("time", "wait", "per_second", "mfu", "memory")
 
 
 def outcome(workdir: Path) -> dict:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from perceiver_jax.training.console import Console, duration, format_metric
+from perceiver_jax.training.console import Console, duration, format_metric, where_time_went
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,9 @@ def test_piped_output_is_plain_lines(capsys):
 def test_quiet_says_nothing(capsys):
     Console(quiet=True).say("hello")
     assert capsys.readouterr().out == ""
+
+
+def test_where_the_time_went_begins_with_the_most():
+    line = where_time_went({"compile": 20.0, "step": 99.8, "save": 0.2}, 2)
+    assert line == "time of 2 starts: 2 min 00 s: step 83 %, compile 17 %"
+    assert where_time_went({}, 1) == "time of 1 start: 0 s: "

@@ -4,6 +4,7 @@
 import dataclasses
 import json
 import shutil
+import time
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +20,10 @@ from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.loop import train
 from perceiver_jax.training.meter import NonFiniteError
 from perceiver_jax.training.state import abstract_state, state_maker
+from perceiver_jax.training.times import Times
 from tests.training.toy import Blobs, make_training
 
-TIMES = ("time", "step_time", "data_wait", "examples_per_second")
+TIMES = ("time", "step_time", "data_wait", "examples_per_second", "memory")
 
 
 def timeless(lines):
@@ -94,7 +96,11 @@ def test_preempted_and_resumed_run_is_bit_identical(step, tmp_path, monkeypatch,
 
 
 def test_finished_run_changes_nothing(tmp_path, options):
+    began = time.time()
     history = train(make_training(**options), tmp_path)
+    spent = Times(tmp_path).totals()
+    assert set(spent) == {"initialise", "compile", "data", "step", "evaluation", "save"}
+    assert 0 < spent["step"] < sum(spent.values()) < time.time() - began + 1
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     assert train(make_training(**options), tmp_path) == history
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before

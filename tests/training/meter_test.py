@@ -56,7 +56,8 @@ def test_only_steps_after_steps_are_timed():
     meter.stop_clock()
     meter.push(report(1.0), IDS, 5.0)  # the first after an evaluation
     timing = meter.take()[1]
-    assert timing["data_wait"] == 0.5 and 0 < timing["step_time"] < 1
+    assert timing["data_wait"] == 0.5 and 0 < timing["host_time"] < timing["step_time"] < 1
+    assert timing["step_time_p50"] <= timing["step_time_p95"] and meter.latest == timing
 
 
 def test_bad_steps_in_a_row_end_the_run_with_their_ids():
