@@ -6,6 +6,7 @@ import json
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.configs_test import load
@@ -57,11 +58,11 @@ def test_what_does_not_fit_is_a_result_with_what_to_change(run_module):
 def test_what_stands_in_for_the_data_follows_the_config(name, data):
     config = load(name).data
     config.update({"image_size": 96} if data == "images" else {"num_points": 77, "normals": True})
-    stand_in = runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["STAND_INS"][data](config)
+    stand_in = runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["STAND_INS"][data](config.to_dict())
     shape = {"images": (96, 96, 3), "modelnet": (77, 6)}[data]
     spec = stand_in.spec
     assert next(iter(spec.arrays.values())).shape == shape and len(spec.class_names) == {"images": 1000}.get(data, 40)
-    batch = stand_in.load("train", range(2), None)
+    batch = stand_in.load("train", np.arange(2), None)
     assert [(rows.shape[1:], rows.dtype.name) for rows in batch.values()] == [
         (array.shape, array.dtype) for array in spec.arrays.values()
     ]
