@@ -218,8 +218,9 @@ class _Loop:
         if compiles := shapes not in self.shapes:
             self.shapes.add(shapes)
             self.meter.stop_clock()
-        self.state, report = self.train_step(self.state, put_batch(batch, self.mesh))
-        self.meter.push(report, batch["id"], waited)
+        rows, ready = put_batch(batch, self.mesh), time.perf_counter()
+        self.state, report = self.train_step(self.state, rows)
+        self.meter.push(report, batch["id"], waited, ready)
         if compiles:
             jax.block_until_ready(report)
             which = "first step" if first else "first step of another shape"

@@ -38,15 +38,20 @@ class Meter:
         self._clock: float | None = None
         self.latest: dict[str, float] = {}  # the times of the window that was taken last
 
-    def push(self, report: Report, ids: np.ndarray, data_wait: float) -> None:
-        """Takes in the report of a dispatched step and fetches the one before it."""
-        dispatched = time.perf_counter()
+    def push(self, report: Report, ids: np.ndarray, data_wait: float, ready: float | None = None) -> None:
+        """Takes in the report of a dispatched step and fetches the one before it.
+
+        Args:
+            ready: when everything was for it to be dispatched, by `time.perf_counter`; None: now. On CPUs with
+                collectives a step is computed while it is dispatched.
+        """
+        ready = time.perf_counter() if ready is None else ready
         self.flush()
         self._pending = (report, ids)
         now = time.perf_counter()
         if self._clock is not None:
             self._step_times.append(now - self._clock)
-            self._host_times.append(dispatched - self._clock)
+            self._host_times.append(ready - self._clock)
             self._waits.append(data_wait)
         self._clock = now
 

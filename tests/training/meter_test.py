@@ -2,6 +2,7 @@
 """The logging window: sums, the state of an open one, what is timed, and when a run gives up."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -58,6 +59,13 @@ def test_only_steps_after_steps_are_timed():
     timing = meter.take()[1]
     assert timing["data_wait"] == 0.5 and 0 < timing["host_time"] < timing["step_time"] < 1
     assert timing["step_time_p50"] <= timing["step_time_p95"] and meter.latest == timing
+
+
+def test_host_time_ends_where_a_step_is_ready_to_be_dispatched():
+    meter = Meter(3)
+    meter.push(report(1.0), IDS, 0.0)
+    meter.push(report(1.0), IDS, 0.0, time.perf_counter() + 9.0)
+    assert meter.take()[1]["host_time"] == pytest.approx(9.0, abs=1.0)
 
 
 def test_bad_steps_in_a_row_end_the_run_with_their_ids():
