@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import measure, step_time
+from benchmarks import long_inputs, measure, step_time
 from benchmarks.inputs import RandomArrays, on_available_data
 from benchmarks.jax_steps import JaxSteps, with_full_gradient
 from benchmarks.plain_perceiver import plain_model
@@ -232,6 +232,23 @@ def test_buckets(tmp_path):
     assert results["buckets_over_padded"] > 0 and "times the sequences per second" in result.stdout
     result = run_benchmark("buckets", "--config=configs/solids.py:tiny", *small)
     assert result.returncode == 78 and "has no length buckets" in result.stderr
+
+
+def test_long_inputs(tmp_path):
+    """Ours alone, over lengths that cost nothing."""
+    files = (f"--json={tmp_path / 'long.json'}", f"--plot={tmp_path / 'long.png'}")
+    result = run_benchmark("long_inputs", "--lengths=32,8", "--peer_lengths=", "--rounds=1", "--clock=cpu", *files)
+    assert result.returncode == 0, result.stderr
+    written = json.loads((tmp_path / "long.json").read_text())
+    assert list(written["lengths"]) == ["8", "32"] and written["clock"] == "cpu"
+    for length, found in written["lengths"].items():
+        memory = found["ours"]["peak_memory_mb"]
+        assert found["ours"]["ms"]["median"] > 0 and memory["process"] > memory["input"] == int(length) * 256 / 1e6
+        assert found["ours"]["ours_over_this"] == {"time": 1.0, "memory": 1.0}
+    assert 0.5 < written["growth"] < 2 and f"32 over 8 elements: {written['growth']:.2f}" in result.stdout
+    assert (tmp_path / "long.png").stat().st_size > 5000
+    with pytest.raises(ConfigError, match="--lengths=1e6: expected lengths of at least 1"):
+        long_inputs._numbers("lengths", ["8", "1e6"])
 
 
 def test_a_missing_modelnet_is_replaced(tmp_path):

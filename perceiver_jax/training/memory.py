@@ -15,7 +15,7 @@ import jax
 from perceiver_jax.errors import ConfigError, Retry
 from perceiver_jax.tasks.base import zeros_batch
 from perceiver_jax.training.settings import Training
-from perceiver_jax.training.sharding import batch_sharding, batch_shards
+from perceiver_jax.training.sharding import array_sharding, batch_shards
 from perceiver_jax.training.state import TrainState
 from perceiver_jax.training.step import jit_train_step, make_train_step
 
@@ -90,9 +90,9 @@ def _compiled(training: Training, state: TrainState) -> int:
         micro_batches=settings.micro_batches,
         ema_decay=settings.ema_decay,
     )
-    sharding = batch_sharding(training.mesh)
     batch = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), _batch(training, settings.batch_size)
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=array_sharding(x.shape, training.mesh)),
+        _batch(training, settings.batch_size),
     )
     with jax.set_mesh(training.mesh):
         compiled = jit_train_step(step, state, training.mesh).lower(state, batch).compile()

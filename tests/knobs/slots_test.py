@@ -14,7 +14,14 @@ from perceiver_jax.data.spec import ArraySpec, Spec
 IMAGE = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.uint8)
 SPEC = Spec({"image": ArraySpec((8, 8, 3), "uint8"), "properties": ArraySpec((2, 3), "float32")})
 PLAIN = {
-    "model": {"num_slots": 2, "slot_dim": 4, "mlp_dim": 4, "feature_dim": 4, "num_iterations": 2},
+    "model": {
+        "num_slots": 2,
+        "slot_dim": 4,
+        "mlp_dim": 4,
+        "feature_dim": 4,
+        "num_iterations": 2,
+        "attention": "chunked",
+    },
     "encoder": {"name": "patches", "patch_size": 4, "num_channels": 4},
     "decoder": {"name": "pixels", "patch_size": 4, "num_channels": 4},
 }
@@ -25,6 +32,8 @@ MODEL = {
     "mlp_dim": 8,
     "initializer": "learned",
     "gradient": "implicit",
+    "attention": "dense",
+    "chunk_size": 3,
     "feature_dim": 8,
     "dtype": "bfloat16",
 }

@@ -14,7 +14,7 @@ IMAGE = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.uint8)
 SPEC = Spec({"image": ArraySpec((8, 8, 3), "uint8")})
 PLAIN = {
     **{"num_slots": 2, "slot_dim": 4, "num_iterations": 2, "num_blocks": 2, "mlp_dim": 3},
-    **{"feature_dim": 4, "codebook_size": 3},
+    **{"feature_dim": 4, "codebook_size": 3, "attention": "chunked"},
 }
 MODEL = {
     "num_slots": 3,
@@ -24,6 +24,8 @@ MODEL = {
     "mlp_dim": 5,
     "initializer": "shared_gaussian",
     "gradient": "implicit",
+    "attention": "dense",
+    "chunk_size": 3,
     "feature_dim": 8,
     "codebook_size": 5,
     "quantize": "soft",
