@@ -2,6 +2,7 @@
 """No dead knobs: each field of SVQ and of its decoder of image tokens changes what is computed."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +55,7 @@ def computed(decoder, model):
     batch = {"image": jnp.zeros(IMAGE.shape, IMAGE.dtype), "weight": jnp.ones(2), "id": jnp.arange(2)}
     variables = jax.eval_shape(lambda: task.init(jax.random.key(0), SPEC))
     loss = jax.grad(lambda variables: task.loss(variables, batch, rngs, train=True)[0].total, allow_int=True)
-    return str(variables) + str(jax.make_jaxpr(loss)(variables))
+    return str(variables) + re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(loss)(variables)))
 
 
 @functools.cache
