@@ -13,7 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Shaped
 
 from benchmarks.jax_steps import JaxSteps
-from perceiver_jax.models.blocks import LAYER_NORM_EPSILON
+from perceiver_jax.models.norms import LAYER_NORM_EPSILON
 from perceiver_jax.models.perceiver import Perceiver, PerceiverEncoder, weights_of
 from perceiver_jax.tasks.base import Task
 

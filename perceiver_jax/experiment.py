@@ -32,7 +32,7 @@ from perceiver_jax.training.sharding import batch_shards, batch_share, make_mesh
 from perceiver_jax.training.state import TrainState, abstract_state, abstract_variables, state_maker
 from perceiver_jax.training.step import make_evaluation_step, make_prediction_step
 from perceiver_jax.training.watchdog import Limits
-from perceiver_jax.validation import Problems, unknown_metrics, unsplittable, wrong_values
+from perceiver_jax.validation import Problems, uneven, unknown_metrics, unsplittable, wrong_values
 from perceiver_jax.weights.transfer import Transfer, transfer
 
 Section = Mapping[str, Any]
@@ -73,8 +73,8 @@ def build(config: Section, *, source: Source | None = None, devices: Sequence[ja
     if mesh is not None:
         problems.add(*unsplittable(config, mesh))
     task = problems.attempt(build_task, config, source.spec)
-    if task is not None:
-        problems.add(*(problems.attempt(unknown_metrics, config, task, source.spec) or []))
+    if task is not None and mesh is not None:
+        problems.add(*_traced_problems(config, task, source, mesh))
     problems.raise_all()
     return Training(
         task=task,
@@ -86,6 +86,17 @@ def build(config: Section, *, source: Source | None = None, devices: Sequence[ja
         settings=settings,
         flops_per_example=task.flops(typical_spec(source, plan)),
     )
+
+
+def _traced_problems(config: Section, task: Task, source: Source, mesh: Mesh) -> list[str]:
+    """What the shapes of the data tell: inputs that the mesh cannot split, metrics that there are not."""
+    if found := uneven(task, source, mesh):
+        return found
+    with jax.set_mesh(mesh):  # attention says what it cannot split
+        try:
+            return unknown_metrics(config, task, source.spec)
+        except ConfigError as error:
+            return [str(error)]
 
 
 def build_source(config: Section) -> Source:

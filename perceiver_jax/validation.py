@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from perceiver_jax.data.source import Source, VariableLength
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.tasks.base import Task, zeros_batch
@@ -110,6 +111,21 @@ def metric_names(task: Task, spec: Spec) -> list[str]:
 
     stats = jax.eval_shape(statistics, jax.random.key(0))
     return list(task.summarize(jax.tree.map(lambda leaf: np.zeros(leaf.shape), stats)))
+
+
+def uneven(task: Task, source: Source, mesh: Mesh) -> list[str]:
+    """Arrays that the model reads and that the mesh does not split evenly along their second axis, a sentence each."""
+    parts, specs = mesh.shape["sequence"], [source.spec]
+    if isinstance(source, VariableLength):
+        specs = [source.spec.at_length(length) for length in source.padded_lengths]
+    read = [jax.eval_shape(lambda spec=spec: task.inputs(zeros_batch(spec))) for spec in specs]
+    shapes = {array.shape for array in jax.tree.leaves(read)}
+    return [
+        f"mesh.sequence={parts} does not divide an input of shape {shape[1:]}: expected a divisor of {shape[1]:,}. "
+        "Use another mesh.sequence, or inputs of a multiple of it."
+        for shape in sorted(shapes)
+        if len(shape) > 1 and shape[1] % parts
+    ]
 
 
 def unsplittable(config: Section, mesh: Mesh) -> list[str]:

@@ -234,6 +234,22 @@ def test_buckets(tmp_path):
     assert result.returncode == 78 and "has no length buckets" in result.stderr
 
 
+def test_long_inputs(tmp_path):
+    """Ours alone, at a length that costs nothing."""
+    files = (f"--json={tmp_path / 'long.json'}", f"--plot={tmp_path / 'long.png'}")
+    result = run_benchmark("long_inputs", "--lengths=8", "--peer_lengths=", "--rounds=1", "--clock=cpu", *files)
+    assert result.returncode == 0, result.stderr
+    written = json.loads((tmp_path / "long.json").read_text())
+    (found,) = written["lengths"].values()
+    memory = found["ours"]["peak_memory_mb"]
+    assert found["ours"]["ms"]["median"] > 0 and memory["process"] > 100 > memory["input"] == 8 * 256 / 1e6
+    assert found["ours"]["ours_over_this"] == {"time": 1.0, "memory": 1.0}
+    assert "our memory without the input, 8 over 8 elements: 1.00" in result.stdout
+    assert (tmp_path / "long.png").stat().st_size > 5000
+    result = run_benchmark("long_inputs", "--lengths=8,1e6")
+    assert result.returncode == 78 and "--lengths=1e6: expected lengths of at least 1" in result.stderr
+
+
 def test_a_missing_modelnet_is_replaced(tmp_path):
     data = to_dict(section("data", "modelnet", path=NOWHERE, num_points=16, num_evaluation_points=20))
     config, (note,) = on_available_data({"data": data, "seed": 0}, tmp_path)

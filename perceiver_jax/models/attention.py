@@ -14,17 +14,18 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.models.chunked import MASKED, chunked_attend
+from perceiver_jax.models.chunked import MASKED, SHARE_EPSILON, chunked_attend, streamed_attend
+from perceiver_jax.models.norms import NormParameters, normalize
 from perceiver_jax.models.target import platform
 
 PATHS = ("auto", "dense", "fused", "chunked")
 WEIGHTS = "attention_weights"
 """What `sow_weights` calls them."""
 CHUNK_SIZE = 1024
-SHARE_EPSILON = 1e-8
-"""Added to every share of queries that compete, so that one without a key takes the plain mean (Google's code)."""
 CHUNKED_FROM = {"cpu": 1024}  # keys from which chunks pay, by backend; measured on CPU
 CHUNKED_FROM_ELSEWHERE = 16384  # where the scores of a dense path begin to fill an accelerator's memory
+MESH_AXIS = "sequence"
+"""Of the mesh: a long input lies split over it."""
 
 
 def cudnn_supports(backend: str, dtype: Any, head_dim: int) -> bool:
@@ -32,18 +33,32 @@ def cudnn_supports(backend: str, dtype: Any, head_dim: int) -> bool:
     return backend == "gpu" and np.dtype(dtype).itemsize == 2 and head_dim % 8 == 0 and head_dim <= 128
 
 
-def resolve_path(path: str, *, backend: str, dtype: Any, length: int, head_dim: int) -> str:
+def resolve_path(
+    path: str, *, backend: str, dtype: Any, length: int, head_dim: int, over: str = "keys", split: bool = False
+) -> str:
     """The path that `path` means for `length` keys: itself, or for "auto" the fastest known one.
 
-    auto is fused where cuDNN takes it, else chunked over long inputs (on CPU from 1,024 keys on), else dense.
+    auto is fused where cuDNN takes it, else chunked over long inputs (on CPU from 1,024 keys on; where a few queries
+    compete, and their shares are smaller than keys and values, from 16,384), else dense.
+
+    Args:
+        over: as in `attend`; no fused path has queries that compete.
+        split: the keys lie split over devices, which no fused path can combine.
+
+    Raises:
+        ConfigError: an unknown path, or one that cannot.
     """
     if path not in PATHS:
         raise ConfigError(f"attention path {path!r} is unknown: expected one of {', '.join(PATHS)}.")
+    if path == "fused" and (split or over == "queries"):
+        what = "keys that mesh.sequence splits over devices" if split else "queries that compete (slot attention)"
+        raise ConfigError(f"attention path 'fused' cannot do {what}: use dense, chunked or auto.")
     if path != "auto":
         return path
-    if cudnn_supports(backend, dtype, head_dim):
+    if cudnn_supports(backend, dtype, head_dim) and over == "keys" and not split:
         return "fused"
-    return "chunked" if length >= CHUNKED_FROM.get(backend, CHUNKED_FROM_ELSEWHERE) else "dense"
+    least = CHUNKED_FROM.get(backend, CHUNKED_FROM_ELSEWHERE) if over == "keys" else CHUNKED_FROM_ELSEWHERE
+    return "chunked" if length >= least else "dense"
 
 
 def attend(
@@ -56,6 +71,7 @@ def attend(
     causal: bool = False,
     path: str = "auto",
     chunk_size: int = CHUNK_SIZE,
+    long: bool = False,
 ) -> Float[Array, "batch queries heads value_dim"]:
     """softmax(query key^T / sqrt(dim)) value over the real keys; zero, with zero gradients, without any.
 
@@ -63,29 +79,46 @@ def attend(
         query, key, value: projected inputs, heads apart. The fused path wants dim == value_dim.
         mask: True marks a real key; None means all are.
         over: what the softmax goes over: "keys", or "queries", which then compete for each key, and each takes the mean
-            of the values by its shares (slot attention; on the dense path, in float32).
+            of the values by its shares (slot attention; in float32, dense or chunked).
         causal: query i sees the keys 0 .. i alone; not on the chunked path.
         path: "dense" holds all scores; "fused" is jax.nn.dot_product_attention, by cuDNN where it can;
             "chunked" goes over `chunk_size` keys at a time and recomputes scores backward;
             "auto" is what `resolve_path` says.
         chunk_size: keys a chunk.
+        long: keys and values are of an input that lies split over the axis `sequence` of the ambient mesh where that
+            has one; the chunked path then combines the devices' parts in float32, XLA those of the dense one.
 
     Raises:
-        ConfigError: an unknown path, or a causal chunked one.
+        ConfigError: an unknown path, one that cannot do what is asked, or an input that the mesh does not divide.
     """
-    if over == "queries":
-        return _competing(query, key, value, mask)
     backend, head_dim = platform(), query.shape[-1]
     length = 0 if causal and path == "auto" else key.shape[1]  # what no length makes chunked
-    path = resolve_path(path, backend=backend, dtype=query.dtype, length=length, head_dim=head_dim)
+    axis = mesh_axis(length) if long else None
+    device = {"backend": backend, "dtype": query.dtype, "head_dim": head_dim}
+    path = resolve_path(path, length=length, over=over, split=axis is not None, **device)
     if path == "dense":
-        return _dense(query, key, value, mask, causal)
+        return _competing(query, key, value, mask) if over == "queries" else _dense(query, key, value, mask, causal)
     if path == "fused":
         implementation = "cudnn" if cudnn_supports(backend, query.dtype, head_dim) else "xla"
         return _fused(query, key, value, mask, causal, implementation)
     if causal:
         raise ConfigError("causal attention has no chunked path: use dense, fused or auto.")
-    return chunked_attend(query, key, value, mask, chunk_size)
+    return chunked_attend(query, key, value, mask, chunk_size, over, axis)
+
+
+def mesh_axis(length: int) -> str | None:
+    """The axis of the ambient mesh that a long input lies split over; None where no mesh splits it.
+
+    Raises:
+        ConfigError: the axis does not divide the length.
+    """
+    parts = jax.sharding.get_abstract_mesh().shape.get(MESH_AXIS, 1)
+    if length % parts:
+        raise ConfigError(
+            f"mesh.sequence={parts} does not divide an input of {length:,} elements: expected a divisor of it. "
+            "Use another mesh.sequence, or inputs of a multiple of it."
+        )
+    return MESH_AXIS if parts > 1 else None
 
 
 def attention_weights(
@@ -164,11 +197,69 @@ class KeysValues(NamedTuple):
         """For `attend`; where that transposes back, XLA drops both."""
         return self.key.transpose(0, 3, 1, 2), self.value.transpose(0, 3, 1, 2)
 
+    def keys(self) -> Float[Array, "batch length heads dim"]:
+        """The keys."""
+        return self.as_heads()[0]
+
+    @property
+    def query_shape(self) -> tuple[int, int]:
+        """Heads and channels of the queries."""
+        return self.key.shape[1:3]
+
+    def attended(
+        self, query: Float[Array, "batch queries heads dim"], mask: Array | None, **how: Any
+    ) -> Float[Array, "batch queries heads dim"]:
+        """`attend`, which is told how."""
+        return attend(query, *self.as_heads(), mask, **how)
+
+
+class Streamed(NamedTuple):
+    """Inputs whose keys and values are never held: queries go to the inputs, and what they find, through the kernels.
+
+    (x K) q = x (K q), and the mean of x V is the mean of x, times V. So each head attends to the normalised inputs
+    themselves, which are normalised chunk by chunk, and a long input costs no memory but its own, no product for its
+    projections and, where it needs no gradient, none for that of keys and values. The bias of the keys adds the same to
+    all scores of a query and changes nothing.
+    """
+
+    inputs: Float[Array, "batch length channels"]
+    key: Float[Array, "channels heads dim"]
+    value: Float[Array, "channels heads dim"]
+    value_bias: Float[Array, "heads dim"]
+
+    def keys(self) -> Float[Array, "batch length heads dim"]:
+        """The keys, but for what adds the same to all scores of a query; for looking at weights."""
+        return jnp.einsum("blc,chd->blhd", normalize(self.inputs), self.key)
+
+    @property
+    def query_shape(self) -> tuple[int, int]:
+        """Heads and channels of the queries."""
+        return self.key.shape[1:]
+
+    def attended(
+        self, query: Float[Array, "batch queries heads dim"], mask: Array | None, **how: Any
+    ) -> Float[Array, "batch queries heads dim"]:
+        """As of `KeysValues`, but always chunked."""
+        axis = mesh_axis(self.inputs.shape[1]) if how["long"] else None
+        scale = (self.key.shape[0] / query.shape[-1]) ** 0.5  # the root of the channels is divided by
+        key, value = (kernel.astype(query.dtype) for kernel in (self.key * scale, self.value))
+        query = jnp.einsum("bqhd,chd->bqhc", query, key)
+        found = streamed_attend(query, self.inputs, mask, how["chunk_size"], _normalized, axis)
+        bias = self.value_bias.astype(query.dtype)
+        bias = bias if mask is None else jnp.where(mask.any(1)[:, None, None, None], bias, 0)
+        return jnp.einsum("bqhc,chd->bqhd", found, value) + bias
+
+
+def _normalized(chunk: Float[Array, "batch keys channels"], dtype: Any) -> tuple[Array, Array]:
+    """Keys and values of a chunk: both the normalised inputs."""
+    normalized = normalize(chunk).astype(dtype).swapaxes(1, 2)[:, None]
+    return normalized, normalized
+
 
 class InputProjection(nn.Module):
-    """Layer norm's scale and bias, then keys and values, of inputs that are already normalised.
+    """Keys and values of inputs, by layer norm and projection.
 
-    Scale and bias are folded into the kernels: their gradients then cost no product over the inputs.
+    Scale and bias of the norm are folded into the kernels: their gradients then cost no product over the inputs.
     `width` None means the channels of the inputs.
     """
 
@@ -177,19 +268,45 @@ class InputProjection(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, normalized: Float[Array, "batch length channels"]) -> KeysValues:
-        channels = normalized.shape[-1]
+    def __call__(self, inputs: Float[Array, "batch length channels"], *, stream: bool = False) -> KeysValues | Streamed:
+        """Held, or with `stream` not."""
+        channels = inputs.shape[-1]
         width = self.width or channels
         scale, offset = NormParameters(name="norm")(channels)
-        parts = [self._project(normalized, name, width, scale, offset) for name in ("key", "value")]
-        return KeysValues(*parts)
+        folded = {}
+        for name in ("key", "value"):
+            kernel, bias = Projection(width, name=name)(channels)
+            folded[name] = scale[:, None] * kernel, offset @ kernel + bias
+        if not stream:
+            normalized = normalize(inputs).astype(self.dtype)
+            return KeysValues(*(self._projected(normalized, *folded[name]) for name in ("key", "value")))
+        (key, _), (value, bias) = (map(self._headed, folded[name]) for name in ("key", "value"))
+        return Streamed(inputs, key, value, bias)
 
-    def _project(self, normalized: Array, name: str, width: int, scale: Array, offset: Array) -> Array:
-        kernel, bias = Projection(width, name=name)(normalized.shape[-1])
-        folded, bias = scale[:, None] * kernel, offset @ kernel + bias
-        projected = transposed_product(normalized.astype(self.dtype), folded.astype(self.dtype))
+    def _headed(self, parameter: Array) -> Array:
+        return parameter.reshape(*parameter.shape[:-1], self.num_heads, -1)
+
+    def _projected(self, normalized: Array, kernel: Array, bias: Array) -> Array:
+        projected = transposed_product(normalized, kernel.astype(self.dtype))
         projected = projected + bias.astype(self.dtype)[:, None]
         return projected.reshape(projected.shape[0], self.num_heads, -1, projected.shape[-1])
+
+
+def streams(
+    path: str,
+    inputs: Float[Array, "batch length channels"],
+    *,
+    num_heads: int,
+    width: int,
+    dtype: Any,
+    long: bool,
+) -> bool:
+    """Whether keys and values are not held: where attention is chunked and all heads of raw inputs are no wider."""
+    length, channels = inputs.shape[1:]
+    device = {"backend": platform(), "dtype": dtype, "head_dim": width // num_heads}
+    split = long and mesh_axis(length) is not None
+    path = resolve_path(path, length=length, split=split, **device)
+    return path == "chunked" and channels * num_heads <= width
 
 
 def transposed_product(
@@ -206,34 +323,26 @@ def transposed_product(
     return (inputs @ kernel).swapaxes(1, 2)
 
 
-class NormParameters(nn.Module):
-    """Scale and bias of a layer norm, unapplied."""
-
-    @nn.compact
-    def __call__(self, channels: int) -> tuple[Float[Array, "channels"], Float[Array, "channels"]]:
-        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
-        return scale, self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
-
-
 class CrossAttention(nn.Module):
-    """Multi-head attention of latents to keys and values projected before."""
+    """Multi-head attention of latents to inputs projected before; `long` as in `attend`."""
 
     attention_path: str = "auto"
     chunk_size: int = CHUNK_SIZE
+    long: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self,
         latents: Float[Array, "batch num_latents latent_dim"],
-        inputs: KeysValues,
+        inputs: KeysValues | Streamed,
         mask: Bool[Array, "batch length"] | None = None,
     ) -> Float[Array, "batch num_latents latent_dim"]:
-        heads, dim = inputs.key.shape[1:3]
-        query = nn.Dense(heads * dim, dtype=self.dtype, name="query")(latents)
-        query, (key, value) = split_heads(query, heads), inputs.as_heads()
-        sow_weights(self, query, key, mask)
-        attended = attend(query, key, value, mask, path=self.attention_path, chunk_size=self.chunk_size)
+        heads, dim = inputs.query_shape
+        query = split_heads(nn.Dense(heads * dim, dtype=self.dtype, name="query")(latents), heads)
+        sow_weights(self, query, inputs.keys(), mask)
+        how = {"path": self.attention_path, "chunk_size": self.chunk_size, "long": self.long}
+        attended = inputs.attended(query, mask, **how)
         return nn.Dense(latents.shape[-1], dtype=self.dtype, name="out")(merge_heads(attended))
 
 

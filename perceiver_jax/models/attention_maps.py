@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from perceiver_jax.models.attention import WEIGHTS
-from perceiver_jax.models.blocks import Latents, normalize
+from perceiver_jax.models.blocks import Latents
 from perceiver_jax.models.decoders import PerceiverIO
 from perceiver_jax.models.keras_perceiver import KerasPerceiver
 from perceiver_jax.models.perceiver import Perceiver
@@ -108,9 +108,9 @@ class _PerceiverParts:
         return self.model.encoder.stages()
 
     def begin(self, model: Any, index: int, inputs: Array) -> tuple[Latents, list]:
-        encoder, normalized = model.encoder, normalize(model.adapter(inputs)).astype(model.encoder.dtype)
+        encoder, inputs = model.encoder, model.adapter(inputs)
         latents = jnp.broadcast_to(encoder.latents, (len(inputs), *encoder.latents.shape)).astype(encoder.dtype)
-        return latents, [cross_attend.project(normalized) for cross_attend in encoder.cross_attends]
+        return latents, [cross_attend.project(inputs) for cross_attend in encoder.cross_attends]
 
     def cross_attend(self, model: Any, index: int, latents: Latents, projected: Any, mask: Array | None) -> Latents:
         mask = None if mask is None else mask.astype(bool)

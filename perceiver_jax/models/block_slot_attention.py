@@ -48,7 +48,7 @@ class BlockSlotAttention(SlotAttention):
 
     @nn.nowrap
     def _make_update(self) -> nn.Module:
-        return BlockSlotUpdate(self.num_blocks, self.mlp_dim)
+        return BlockSlotUpdate(self.num_blocks, self.mlp_dim, self.attention, self.chunk_size)
 
     def __call__(self, inputs: Float[Array, "batch length channels"], quantize: Callable[[Slots], Quantized]) -> Parsed:
         """Group, and quantise at the end of each iteration."""
@@ -67,12 +67,14 @@ class BlockSlotUpdate(nn.Module):
 
     num_blocks: int
     mlp_dim: int
+    attention: str
+    chunk_size: int
 
     @nn.compact
     def __call__(
         self, slots: Slots, key: Float[Array, "batch length 1 dim"], value: Float[Array, "batch length 1 dim"]
     ) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
-        attended, shares = looked(slots, key, value)
+        attended, shares = looked(slots, key, value, self.attention, self.chunk_size)
         blocks = (split_blocks(part, self.num_blocks) for part in (slots, attended))
         return BlockUpdate(self.mlp_dim, name="blocks")(*blocks).reshape(slots.shape), shares
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Shaped
 
-from perceiver_jax.models.attention import CHUNK_SIZE, KeysValues
-from perceiver_jax.models.blocks import CrossAttend, Latents, normalize
+from perceiver_jax.models.attention import CHUNK_SIZE, KeysValues, Streamed
+from perceiver_jax.models.blocks import CrossAttend, Latents
 from perceiver_jax.models.perceiver import PerceiverEncoder
 from perceiver_jax.models.positions import LATENT_STDDEV
 
@@ -21,7 +21,7 @@ class Decode(CrossAttend):
     def __call__(
         self,
         queries: Float[Array, "batch num_queries query_dim"],
-        inputs: KeysValues,
+        inputs: KeysValues | Streamed,
         mask: Bool[Array, "batch num_latents"] | None,
         train: bool,
     ) -> Float[Array, "batch num_queries query_dim"]:
@@ -61,11 +61,12 @@ class QueryDecoder(nn.Module):
             dropout_rate=0.0,
             attention_path=self.attention,
             chunk_size=self.chunk_size,
+            long=False,
             dtype=self.dtype,
             query_residual=self.query_residual,
             name="cross_attend",
         )
-        return decode(queries.astype(self.dtype), decode.project(normalize(latents).astype(self.dtype)), None, False)
+        return decode(queries.astype(self.dtype), decode.project(latents), None, False)
 
 
 class PerceiverIO(nn.Module):

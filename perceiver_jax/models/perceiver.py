@@ -15,13 +15,12 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Shaped
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.models.attention import CHUNK_SIZE, PATHS, resolve_path
+from perceiver_jax.models.attention import CHUNK_SIZE, PATHS, mesh_axis, resolve_path
 from perceiver_jax.models.blocks import (
     CrossAttend,
     LatentBlock,
     Latents,
     SelfAttend,
-    normalize,
     rematerialize,
     repeat,
 )
@@ -100,8 +99,7 @@ class PerceiverEncoder(nn.Module):
         """
         raise_problems(encoder_problems(self, inputs.shape[-1]))
         mask = None if mask is None else mask.astype(bool)
-        normalized = normalize(inputs).astype(self.dtype)
-        projected = [cross_attend.project(normalized) for cross_attend in self.cross_attends]
+        projected = [cross_attend.project(inputs) for cross_attend in self.cross_attends]
         latents = jnp.broadcast_to(self.latents, (inputs.shape[0], *self.latents.shape)).astype(self.dtype)
         for stage, times in runs(self.stages()):
             latents = self._repeat_stage(stage, times, latents, projected, mask, train)
@@ -111,7 +109,8 @@ class PerceiverEncoder(nn.Module):
         """The paths that the cross-attends to inputs of this shape and the self-attention take on this device."""
         width = self.latent_dim if self.cross_attend_width == "latents" else channels
         device = {"backend": platform(), "dtype": self.dtype}
-        cross = resolve_path(self.attention, length=length, head_dim=width // self.num_cross_attend_heads, **device)
+        cross_head, split = width // self.num_cross_attend_heads, mesh_axis(length) is not None
+        cross = resolve_path(self.attention, length=length, head_dim=cross_head, split=split, **device)
         latent_width = self.latent_dim // self.num_self_attend_heads
         return cross, resolve_path(self.attention, length=self.num_latents, head_dim=latent_width, **device)
 
@@ -143,6 +142,7 @@ class PerceiverEncoder(nn.Module):
             num_heads=self.num_cross_attend_heads,
             width=self.latent_dim if self.cross_attend_width == "latents" else None,
             widening_factor=self.cross_attend_widening_factor,
+            long=True,
             **self._shared_fields(),
         )
 

@@ -15,7 +15,7 @@ from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.models.blocks import normalize
+from perceiver_jax.models.norms import normalize
 
 CODEBOOK = "codebook"
 """The collection of variables that holds the codes."""

@@ -14,7 +14,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.models.attention import attend, attention_weights
+from perceiver_jax.models.attention import CHUNK_SIZE, PATHS, attend, attention_weights
 
 INITIALIZERS = ("shared_gaussian", "slot_gaussian", "learned", "learned_noise")
 GRADIENTS = ("full", "implicit", "bilevel")
@@ -49,6 +49,7 @@ class SlotAttention(nn.Module):
         gradient: "full" goes through all iterations; "implicit" through the last alone, the others run without (Chang
             et al. 2022, https://arxiv.org/abs/2207.00787, first-order); "bilevel" also gives the first slots the
             gradient of the slots that enter the last iteration (Jia et al. 2023, https://arxiv.org/abs/2210.08990).
+        attention, chunk_size: path of `attend` and keys a chunk; only fused there is none.
         dtype: of keys and values; slots, softmax and norms are float32.
     """
 
@@ -58,6 +59,8 @@ class SlotAttention(nn.Module):
     mlp_dim: int = 128
     initializer: str = "shared_gaussian"
     gradient: str = "full"
+    attention: str = "auto"
+    chunk_size: int = CHUNK_SIZE
     dtype: Any = jnp.float32
 
     def setup(self):
@@ -72,7 +75,7 @@ class SlotAttention(nn.Module):
 
     @nn.nowrap
     def _make_update(self) -> nn.Module:
-        return SlotUpdate(self.mlp_dim)
+        return SlotUpdate(self.mlp_dim, self.attention, self.chunk_size)
 
     def __call__(
         self,
@@ -141,12 +144,14 @@ class SlotUpdate(nn.Module):
     """One iteration: attention, GRU, residual MLP."""
 
     mlp_dim: int
+    attention: str
+    chunk_size: int
 
     @nn.compact
     def __call__(
         self, slots: Slots, key: Float[Array, "batch length 1 dim"], value: Float[Array, "batch length 1 dim"]
     ) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
-        attended, shares = looked(slots, key, value)
+        attended, shares = looked(slots, key, value, self.attention, self.chunk_size)
         slots = GRU(name="gru")(slots, attended)
         hidden = nn.Dense(self.mlp_dim, kernel_init=GLOROT, name="mlp_hidden")(
             nn.LayerNorm(NORM_EPSILON, name="mlp_norm")(slots)
@@ -155,13 +160,18 @@ class SlotUpdate(nn.Module):
 
 
 def looked(
-    slots: Slots, key: Float[Array, "batch length 1 dim"], value: Float[Array, "batch length 1 dim"]
+    slots: Slots,
+    key: Float[Array, "batch length 1 dim"],
+    value: Float[Array, "batch length 1 dim"],
+    path: str,
+    chunk_size: int,
 ) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
     """What each slot sees of the inputs, and its share of each; within a compact method."""
     query = nn.Dense(slots.shape[-1], use_bias=False, kernel_init=GLOROT, name="query")
     query = query(nn.LayerNorm(NORM_EPSILON, name="norm")(slots))[:, :, None]
     shares = attention_weights(query, key, over="queries")[:, 0]
-    return attend(query, key, value, over="queries")[:, :, 0].astype(jnp.float32), shares
+    attended = attend(query, key, value, over="queries", path=path, chunk_size=chunk_size, long=True)
+    return attended[:, :, 0].astype(jnp.float32), shares
 
 
 class GRU(nn.Module):
@@ -186,10 +196,11 @@ def slot_problems(module: nn.Module) -> list[str]:
     """What is wrong with the fields of slot attention, a sentence each."""
     problems = [
         f"model.{name}={getattr(module, name)}: expected at least 1."
-        for name in ("num_slots", "slot_dim", "num_iterations", "mlp_dim")
+        for name in ("num_slots", "slot_dim", "num_iterations", "mlp_dim", "chunk_size")
         if getattr(module, name) < 1
     ]
-    for name, known in (("initializer", INITIALIZERS), ("gradient", GRADIENTS)):
+    paths = tuple(path for path in PATHS if path != "fused")
+    for name, known in (("initializer", INITIALIZERS), ("gradient", GRADIENTS), ("attention", paths)):
         if getattr(module, name) not in known:
             problems.append(f"model.{name}={getattr(module, name)!r}: expected one of {', '.join(known)}.")
     return problems

@@ -27,7 +27,7 @@ from perceiver_jax.models.attention import (
     merge_heads,
     project_heads,
 )
-from perceiver_jax.models.blocks import layer_norm, normalize
+from perceiver_jax.models.norms import layer_norm
 from perceiver_jax.models.positions import LATENT_STDDEV
 
 GREEDY = float(np.finfo(np.float32).tiny)
@@ -94,9 +94,9 @@ class CausalLayer(nn.Module):
             self.cross_norm = layer_norm(self.dtype)
             self.cross_attention = CrossAttention(dtype=self.dtype)
 
-    def project(self, normalized: Context) -> KeysValues:
-        """Keys and values of a context normalised to mean 0 and variance 1."""
-        return self.context(normalized)
+    def project(self, context: Context) -> KeysValues:
+        """Keys and values of a context."""
+        return self.context(context)
 
     def __call__(self, tokens: Tokens, context: KeysValues | None, train: bool, past=None, index=None):
         dropout = functools.partial(self.dropout, deterministic=not train)
@@ -150,7 +150,7 @@ class Transformer(nn.Module):
         """All tokens at once; row t of the result depends on the rows before t."""
         first = jnp.broadcast_to(self.first, (len(embedded), 1, self.dim))
         tokens = jnp.concatenate([first, embedded[:, :-1]], 1) + self._positions()
-        context = self._normalized(context)
+        self._check(context)
 
         def layer(layer, tokens, _):
             projected = None if context is None else layer.project(context)
@@ -162,7 +162,7 @@ class Transformer(nn.Module):
     def start(self, batch_size: int, context: Context | None = None) -> Cache:
         """What `step` needs before the first token."""
         shape = (self.num_layers, batch_size, self.length, self.num_heads, self.dim // self.num_heads)
-        context = self._normalized(context)
+        self._check(context)
         if context is not None:
             project = self._scan(lambda layer, nothing, _: (nothing, layer.project(context)))
             context = project(self.layers, None, None)[1]
@@ -185,10 +185,9 @@ class Transformer(nn.Module):
         )
         return self.norm(tokens)[:, 0], Cache(key, value, cache.context)
 
-    def _normalized(self, context: Context | None) -> Context | None:
+    def _check(self, context: Context | None) -> None:
         if (context is None) == self.attends_to_context:
             raise ValueError(f"attends_to_context={self.attends_to_context}, but the context is {type(context)}")
-        return None if context is None else normalize(context)
 
     def _positions(self) -> Float[Array, "length dim"]:
         grids = jnp.meshgrid(*(jnp.arange(size) for size in self.shape), indexing="ij")

@@ -43,13 +43,17 @@ def table(state: TrainState, mesh: Mesh, batch_size: int) -> list[str]:
     lines = [
         f"mesh {shape}: {mesh.size} devices of {processes}",
         f"  {'':<12}{'split over':<14}{'arrays':>8}{'all':>16}{'a device':>16}",
-        f"  {'batch':<12}{'data, fsdp':<14}{'':>8}{f'{batch_size} rows':>16}{split:>16}",
+        f"  {'batch':<12}{_batch_axes(mesh):<14}{'':>8}{f'{batch_size} rows':>16}{split:>16}",
     ]
     for row in rows:
         axes = ", ".join(row.axes) or "nothing"
         lines.append(f"  {row.kind:<12}{axes:<14}{row.num_arrays:>8}{_bytes(row.num_bytes)}{_bytes(row.per_device)}")
     whole, share = (sum(getattr(row, name) for row in rows) for name in ("num_bytes", "per_device"))
     return [*lines, f"  {'in all':<12}{'':<22}{_bytes(whole)}{_bytes(share)}"]
+
+
+def _batch_axes(mesh: Mesh) -> str:
+    return "data, fsdp" + (", sequence" if mesh.shape["sequence"] > 1 else "")
 
 
 def _rows(kind: str, tree: Any) -> Iterator[Placed]:

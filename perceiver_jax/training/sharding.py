@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mesh and every rule of what lies where on it. Models know no devices; only this file does.
 
-One mesh with the axes data, fsdp, sequence and tensor; any of them may be 1. The batch is split over data and fsdp.
+One mesh with the axes data, fsdp, sequence and tensor; any of them may be 1. The batch is split over data and fsdp,
+and the length of its examples over sequence (`models.attention` combines what the parts attend to; latents and
+parameters lie whole on each of its devices).
 A parameter, its moments and its average are split over fsdp along their largest axis that divides; small ones are
 replicated, since gathering them costs more than storing them.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,8 +29,8 @@ def make_mesh(
     *, data: int = -1, fsdp: int = 1, sequence: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:
     """The mesh over all devices of all processes, or over others; `data=-1` takes what the other axes leave."""
-    if (sequence, tensor) != (1, 1):
-        raise ConfigError(f"mesh.sequence={sequence}, mesh.tensor={tensor}: no model is split over them yet. Use 1.")
+    if tensor != 1:
+        raise ConfigError(f"mesh.tensor={tensor}: no model is split over it yet. Use 1.")
     sizes, count = [data, fsdp, sequence, tensor], jax.device_count() if devices is None else len(devices)
     rest = fsdp * sequence * tensor
     if data == -1 and rest > 0 and count % rest == 0:
@@ -41,6 +44,13 @@ def make_mesh(
 def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Rows of a batch over data and fsdp."""
     return NamedSharding(mesh, P(("data", "fsdp")))
+
+
+def array_sharding(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    """Of one array of a batch: rows as `batch_sharding`, its second axis over sequence where that divides it."""
+    if len(shape) > 1 and mesh.shape["sequence"] > 1 and shape[1] % mesh.shape["sequence"] == 0:
+        return NamedSharding(mesh, P(("data", "fsdp"), "sequence"))
+    return batch_sharding(mesh)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -60,6 +70,7 @@ class Share(NamedTuple):
     count: int
 
 
+@functools.cache
 def batch_share(mesh: Mesh) -> Share:
     """This process's part of a batch: the rows that its devices hold.
 
@@ -105,14 +116,21 @@ def _partition(shape: tuple[int, ...], skip: int, fsdp: int) -> P:
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This process's rows of a batch as global arrays on the mesh."""
-    sharding = batch_sharding(mesh)
-    return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}
+
+    def put(rows: np.ndarray) -> jax.Array:
+        shape = (len(rows) * batch_share(mesh).count, *rows.shape[1:])
+        return jax.make_array_from_process_local_data(array_sharding(shape, mesh), rows, shape)
+
+    return {name: put(rows) for name, rows in batch.items()}
 
 
 def put_whole(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """A batch of which every process has all rows as global arrays on the mesh."""
-    sharding = batch_sharding(mesh)
-    return {name: jax.make_array_from_callback(rows.shape, sharding, rows.__getitem__) for name, rows in batch.items()}
+
+    def put(rows: np.ndarray) -> jax.Array:
+        return jax.make_array_from_callback(rows.shape, array_sharding(rows.shape, mesh), rows.__getitem__)
+
+    return {name: put(rows) for name, rows in batch.items()}
 
 
 def fetch(tree: Any, mesh: Mesh) -> Any:

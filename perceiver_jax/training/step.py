@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from perceiver_jax.metrics.statistics import Mean
 from perceiver_jax.tasks.base import Batch, Task
-from perceiver_jax.training.sharding import batch_sharding, replicated
+from perceiver_jax.training.sharding import replicated
 from perceiver_jax.training.state import TrainState
 
 ADVANCE = np.uint32(2**32 - 1)
@@ -99,7 +99,7 @@ def _finite(tree) -> Array:
 
 
 def jit_train_step(step: Step, state: TrainState, mesh: Mesh) -> Step:
-    """Compiles a train step once: the state is donated and comes back where it lay.
+    """Compiles a train step once: the state is donated and comes back where it lay; a batch stays where it was put.
 
     Args:
         state: the abstract state, with its shardings.
@@ -108,7 +108,7 @@ def jit_train_step(step: Step, state: TrainState, mesh: Mesh) -> Step:
     return jax.jit(
         step,
         donate_argnums=0,
-        in_shardings=(shardings, batch_sharding(mesh)),
+        in_shardings=(shardings, None),
         out_shardings=(shardings, replicated(mesh)),
     )
 

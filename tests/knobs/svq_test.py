@@ -2,6 +2,7 @@
 """No dead knobs: each field of SVQ and of its decoder of image tokens changes what is computed."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ IMAGE = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.uint8)
 SPEC = Spec({"image": ArraySpec((8, 8, 3), "uint8")})
 PLAIN = {
     **{"num_slots": 2, "slot_dim": 4, "num_iterations": 2, "num_blocks": 2, "mlp_dim": 3},
-    **{"feature_dim": 4, "codebook_size": 3},
+    **{"feature_dim": 4, "codebook_size": 3, "attention": "chunked"},
 }
 MODEL = {
     "num_slots": 3,
@@ -24,6 +25,8 @@ MODEL = {
     "mlp_dim": 5,
     "initializer": "shared_gaussian",
     "gradient": "implicit",
+    "attention": "dense",
+    "chunk_size": 3,
     "feature_dim": 8,
     "codebook_size": 5,
     "quantize": "soft",
@@ -52,7 +55,7 @@ def computed(decoder, model):
     batch = {"image": jnp.zeros(IMAGE.shape, IMAGE.dtype), "weight": jnp.ones(2), "id": jnp.arange(2)}
     variables = jax.eval_shape(lambda: task.init(jax.random.key(0), SPEC))
     loss = jax.grad(lambda variables: task.loss(variables, batch, rngs, train=True)[0].total, allow_int=True)
-    return str(variables) + str(jax.make_jaxpr(loss)(variables))
+    return str(variables) + re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(loss)(variables)))
 
 
 @functools.cache
