@@ -129,7 +129,21 @@ def uneven(task: Task, source: Source, mesh: Mesh) -> list[str]:
 
 
 def unsplittable(config: Section, mesh: Mesh) -> list[str]:
-    """A batch must fill its shards; says which sizes do."""
+    """A batch must fill its shards, and heads be split evenly; says which numbers do."""
+    return [*_unsplittable_batches(config, mesh), *_unsplittable_heads(config["model"], mesh.shape["tensor"])]
+
+
+def _unsplittable_heads(model: Section, tensor: int) -> list[str]:
+    """A device has whole heads, or a head whole devices: heads cut elsewhere would be gathered at each step."""
+    heads = {name: number for name, number in model.items() if name.endswith("_heads")}
+    return [
+        f"model.{name}={number} does not split over mesh.tensor={tensor}. Use a multiple or a divisor of {tensor}."
+        for name, number in heads.items()
+        if isinstance(number, int) and number > 0 and number % tensor and tensor % number
+    ]
+
+
+def _unsplittable_batches(config: Section, mesh: Mesh) -> list[str]:
     shards, problems = batch_shards(mesh), []
     processes = len({device.process_index for device in mesh.devices.flat})
     layout = f"{shards} devices ({processes} processes x {mesh.size // processes})"

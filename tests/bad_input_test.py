@@ -22,6 +22,9 @@ EIGHT = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
 HDF5 = "modelnet40_ply_hdf5_2048"
 CONFIG = "--config=configs/modelnet40.py"
 TINY = f"{CONFIG}:tiny"
+TENSOR = "--config.mesh.tensor=8"
+THREE_HEADS = ("--config.model.latent_dim=24", "--config.model.num_self_attend_heads=3")
+ODD = [f"--config.model.{key}" for key in ("latent_dim=33", "num_self_attend_heads=1", "num_cross_attend_heads=1")]
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +132,8 @@ ROWS = [  # (what is copied, what is done to it, command, the expected line as a
     ("", nothing, ("main", f"{CONFIG}:papper"), "variant 'papper' is unknown; did you mean 'paper'"),
     ("", nothing, ("main", TINY, "--config.batch_size=100"), "100 does not split over 8 devices.*of 8, e.g. 96 or 104"),
     ("", nothing, ("main", TINY, "--config.evaluation.batch_size=9"), "evaluation.batch_size=9 does not split over 8"),
+    ("", nothing, ("main", TINY, TENSOR, *THREE_HEADS), "num_self_attend_heads=3 does not split over mesh.tensor=8. U"),
+    ("", nothing, ("main", TINY, TENSOR, *ODD), "mesh.tensor=8 divides the width of no attention and no MLP"),
     ("", nothing, ("main", TINY, "--config.data.num_train=16"), "batch_size=32 is more than the 16 examples"),
     # data
     ("hdf5", nothing, ("main", *CLOUDS, "--config.batch_size=64"), "batch_size=64 is more than the 27 examples"),
@@ -184,7 +189,7 @@ ROWS = [  # (what is copied, what is done to it, command, the expected line as a
     ("scenes", nothing, (*SCENES, "--config.data.max_objects=1"), "2 objects: expected at most max_objects=1"),
     ("scenes", smaller, SCENES, "scene_4_mask_1.png: 8 x 16 pixels: expected 16 x 16 as its image"),
 ]
-REAL = (0, 15, 34)  # rows that start a process of their own
+REAL = (0, 17, 36)  # rows that start a process of their own
 
 
 @pytest.mark.parametrize(
@@ -198,7 +203,7 @@ def test_one_line_and_exit_78(good, tmp_path, run_module, run_forked, number, ro
         damage(data)
     if module == "main":
         arguments.append(f"--workdir={data if which == 'run' else tmp_path / 'run'}")
-    devices = EIGHT if "over 8" in expected else {}
+    devices = EIGHT if re.search("over 8|mesh.tensor", expected) else {}
     run = run_module if number in REAL else run_forked
     result = run(module, *(argument.format(data=data) for argument in arguments), env=devices)
     assert result.rc == 78, result

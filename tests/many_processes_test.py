@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several real processes are one run: the same losses as one, a stop at the same step, and what becomes of a loss."""
+"""Several real processes are one run: the batches and losses of one process, a stop at the same step, and what becomes
+of processes that are lost, missing or different."""
 
+import contextlib
 import json
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,24 +18,25 @@ import pytest
 
 from launch.local import environment, free_port
 from launch.supervisor import Command, Supervisor
-from tests.faults.evidence import SMALL, promised, wait_for_line
+from tests.faults.evidence import SMALL, promised, wait_for_line, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS = 16
-FLAGS = (*SMALL[1:], "--config.data.name=solids", f"--config.num_steps={STEPS}", "--config.attention_maps.every=0")
-FLAGS += ("--start_seconds=600",)
+FLAGS = (*SMALL[1:], f"--config.num_steps={STEPS}", "--config.attention_maps.every=0", "--start_seconds=600")
+FLAGS += ("--config.model.latent_dim=128",)  # so that there is something to split over fsdp
+EIGHT_DEVICES = ("--config.mesh.data=2", "--config.mesh.fsdp=4")
 
 
-@pytest.fixture
-def start_local():
-    """`start_local(2, "--config=...", devices=4)` starts `launch/local.py`; its processes end with the test."""
+@pytest.fixture(scope="module")
+def start():
+    """`start("launch/local.py", ..., HOLD="train:6")` starts a Python program, which ends with the tests."""
     started = []
 
-    def start(processes, *arguments, devices=1, module="main"):
-        command = [sys.executable, "launch/local.py", f"--processes={processes}", f"--devices={devices}"]
+    def start(*words, cwd=ROOT, **variables):
         process = subprocess.Popen(
-            [*command, f"--module={module}", "--pause=0.1", "--", *map(str, arguments)],
-            cwd=ROOT,
+            [sys.executable, "-u", *map(str, words)],
+            cwd=cwd,
+            env={**os.environ, **variables},
             text=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -42,20 +47,19 @@ def start_local():
 
     yield start
     for process in started:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.send_signal(signal.SIGKILL)  # its processes follow
+        process.kill()  # what a supervisor started is asked to stop by the system
         process.wait()
         process.stdout.close()
         process.stderr.close()
 
 
-@pytest.fixture
-def run_local(start_local):
-    """As `start_local`, to its end, which is a good one; what it printed."""
+@pytest.fixture(scope="module")
+def run_local(start):
+    """`run_local(4, "--config=...", devices=2)` runs `launch/local.py` to its end, which is a good one; its output."""
 
-    def run(processes, *arguments, **options):
-        process = start_local(processes, *arguments, **options)
+    def run(processes, *arguments, devices=1, module="main", **variables):
+        command = ["launch/local.py", f"--processes={processes}", f"--devices={devices}", f"--module={module}"]
+        process = start(*command, "--", *arguments, **variables)
         stdout, stderr = process.communicate(timeout=1200)
         assert process.returncode == 0, (stdout, stderr[-4000:])
         return stdout
@@ -63,7 +67,46 @@ def run_local(start_local):
     return run
 
 
-def losses(workdir, name="train/loss"):
+@pytest.fixture(scope="module")
+def one(run_local, tmp_path_factory):
+    """The run of one process with one device, and the ids of its batches."""
+    workdir, loaded = tmp_path_factory.mktemp("one") / "run", tmp_path_factory.mktemp("loaded")
+    run_local(1, *FLAGS, f"--workdir={workdir}", LOADED=str(loaded))
+    batches = batches_of(loaded)
+    assert len(batches) == STEPS
+    return workdir, batches
+
+
+@pytest.fixture(scope="module")
+def stopped(start, tmp_path_factory):
+    """A run of eight devices in two processes, of which the second was asked to stop; codes and stderr of both."""
+    workdir = tmp_path_factory.mktemp("stopped") / "run"
+    where = (f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2", f"--workdir={workdir}")
+    command = ("-m", "perceiver_jax.main", *FLAGS, *EIGHT_DEVICES, *where)
+    first, second = (start(*command, f"--process_id={i}", **environment(4)) for i in (0, 1))
+    wait_for_line(first.stdout, "first step")
+    second.send_signal(signal.SIGTERM)
+    said = [process.communicate(timeout=600) for process in (first, second)]
+    return workdir, (first.returncode, second.returncode), said
+
+
+@pytest.fixture(scope="module")
+def public(one, tmp_path_factory):
+    """The run of one process, with its data under the name that every command knows."""
+    workdir = tmp_path_factory.mktemp("public") / "run"
+    shutil.copytree(one[0], workdir)
+    config = workdir / "config.json"
+    config.write_text(config.read_text().replace('"held"', '"solids"'))
+    return workdir
+
+
+def batches_of(folder):
+    """The ids of each batch, put together of what every process has loaded of it."""
+    parts = [[json.loads(line) for line in file.read_text().splitlines()] for file in sorted(folder.iterdir())]
+    return [sum(rows, []) for rows in zip(*parts, strict=True)]
+
+
+def losses(workdir, name):
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     return [line[name] for line in lines if name in line]
 
@@ -78,33 +121,126 @@ def assert_same(left, right):
     np.testing.assert_allclose(left["loss"], right["loss"], rtol=1e-5)
 
 
-def test_two_processes_stop_together_and_end_with_the_losses_of_one(start_module, run_module, run_local, tmp_path):
-    two, one = tmp_path / "two", tmp_path / "one"
-    where = (f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2")
-    first, second = (start_module("main", *FLAGS, *where, f"--process_id={i}", f"--workdir={two}") for i in (0, 1))
-    wait_for_line(first.stdout, "first step")
-    second.send_signal(signal.SIGTERM)
-    said = [process.communicate(timeout=600) for process in (first, second)]
-    assert (first.returncode, second.returncode) == (75, 75), said
+def test_two_processes_stop_together(stopped):
+    workdir, codes, said = stopped
+    assert codes == (75, 75), said
     found = [re.search(r"preempted at step (\d+), saved; run the same command", stderr) for _, stderr in said]
-    assert found[0] and found[0][1] == found[1][1] and promised(two) >= {int(found[0][1])}, said
+    assert found[0] and found[0][1] == found[1][1] and promised(workdir) >= {int(found[0][1])}, said
     assert "step" not in said[1][0]  # process 0 speaks for all
 
-    output = run_local(2, *FLAGS, f"--workdir={two}")
-    assert f"[0] resuming at step {found[0][1]} of {STEPS}" in output and "[1]" not in output
-    assert "of 2 processes" in output and "mesh data=2 x fsdp=1" in output
-    result = run_module("main", *FLAGS, f"--workdir={one}", timeout=600)
-    assert result.rc == 0, result.stderr
-    assert_same(two, one)
-    assert json.loads((two / "run.json").read_text())["processes"] == 2
-    assert set(losses(two, "processes/slowest")) <= {0, 1} and losses(two, "processes/slowest")
 
-    folder = tmp_path / "results"
-    output = run_local(2, f"--workdir={one}", f"--output_dir={folder}", "--analyze", module="evaluate")
-    assert output.count("results: ") == 1 and (folder / "report.html").exists()
-    left, right = (json.loads((place / "results.json").read_text()) for place in (folder, one / "evaluation"))
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "mesh"), [(4, ("--config.mesh.fsdp=2",)), (1, ())])
+def test_eight_devices_of_two_processes_go_on_as_others(stopped, one, run_local, processes, mesh, tmp_path):
+    shutil.copytree(stopped[0], tmp_path / "run")
+    (tmp_path / "loaded").mkdir()
+    done = max(promised(stopped[0]))
+    flags = (*FLAGS, *mesh, f"--workdir={tmp_path / 'run'}")
+    output = run_local(processes, *flags, LOADED=str(tmp_path / "loaded"))
+    assert f"[0] resuming at step {done} of {STEPS}" in output and "[1]" not in output
+    assert f"devices.count: 8 -> {processes}; processes: 2 -> {processes};" in output
+    assert batches_of(tmp_path / "loaded") == one[1][done:]
+    assert_same(tmp_path / "run", one[0])
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["processes"] == processes
+    slowest = losses(tmp_path / "run", "processes/slowest")
+    assert set(slowest) <= set(range(processes)) and bool(slowest) == (processes > 1)
+
+
+def test_two_processes_evaluate(public, run_local, tmp_path):
+    output = run_local(2, f"--workdir={public}", f"--output_dir={tmp_path}", "--analyze", module="evaluate")
+    assert output.count("results: ") == 1 and (tmp_path / "report.html").exists()
+    left, right = (json.loads((folder / "results.json").read_text()) for folder in (tmp_path, public / "evaluation"))
     assert left["ece"] >= 0 and left["step"] == right["step"]
     np.testing.assert_allclose(left["loss"], right["loss"], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_predict(public, run_local, run_forked, tmp_path):
+    clouds = tmp_path / "clouds.npy"
+    np.save(clouds, np.random.default_rng(0).normal(size=(3, 16, 3)).astype(np.float32))
+    arguments = (f"--workdir={public}", "--input", clouds, "--json")
+    lines = run_local(2, *arguments, module="predict").splitlines()
+    assert {line[:4] for line in lines} == {"[0] "}
+    together = json.loads("".join(line[4:] for line in lines if "Gloo" not in line))
+    alone = run_forked("predict", *arguments)
+    assert alone.rc == 0, alone.stderr
+    for left, right in zip(together, json.loads(alone.stdout), strict=True):
+        assert [row["class"] for row in left["predictions"]] == [row["class"] for row in right["predictions"]]
+        probabilities = [[row["probability"] for row in side["predictions"]] for side in (left, right)]
+        np.testing.assert_allclose(*probabilities, rtol=1e-5)
+
+
+def process_of(workdir, index):
+    """Its id."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            words = (folder / "cmdline").read_text().split("\0")
+            if {f"--workdir={workdir}", f"--process_id={index}"} <= {*words}:
+                return int(folder.name)
+    raise AssertionError(f"there is no process {index} of {workdir}")
+
+
+LOSSES = {  # step whose promise is waited for: (process, what happens to it)
+    4: (1, signal.SIGKILL),
+    8: (1, signal.SIGSTOP),
+    12: (0, signal.SIGKILL),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_killed_and_hung_processes_are_started_again_and_end_with_the_losses_of_one(start, one, tmp_path):
+    """At each start batch 6 does not come, so that there is time to lose a process; after step 12 there is none."""
+    workdir = tmp_path / "run"
+    flags = (*FLAGS, "--heartbeat_seconds=5", f"--workdir={workdir}")
+    supervisor = start("launch/local.py", "--processes=2", "--pause=0.1", "--", *flags, HOLD="train:6")
+    for step, (victim, number) in LOSSES.items():
+        wait_until(lambda step=step: step in promised(workdir), supervisor, seconds=600)
+        os.kill(process_of(workdir, victim), number)
+        began = time.monotonic()
+        wait_for_line(supervisor.stderr, f"process {victim} ended with 137")  # stopped, it was killed with the group
+        wait_for_line(supervisor.stderr, "restart in 0.1 s (number 1 of 4 since the last progress)")
+        assert time.monotonic() - began < 75  # heartbeat 5 s, grace 10 s; the default heartbeat alone is 100 s
+    stdout, stderr = supervisor.communicate(timeout=600)
+    assert supervisor.returncode == 0 and "restart" not in stderr, stderr
+    assert [line for line in stdout.splitlines() if "resuming" in line] == [
+        f"[0] resuming at step {step} of {STEPS}" for step in LOSSES
+    ]
+    assert_same(workdir, one[0])
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        (0, "1 of 2 processes did not come within 1 s: number 1. See what they say"),
+        (1, "process 1 of 2: the coordinator, process 0 at {address}, did not come within 1 s"),
+    ],
+)
+def test_who_does_not_come_is_named(index, said, run_forked, tmp_path):
+    address = f"127.0.0.1:{free_port()}"
+    where = (f"--coordinator={address}", "--num_processes=2", f"--process_id={index}", "--start_seconds=1")
+    result = run_forked("main", *FLAGS, *where, f"--workdir={tmp_path / 'run'}")
+    assert result.rc == 75 and said.format(address=address) in result.stderr and "Traceback" not in result.stderr
+    assert result.stdout == "" and not (tmp_path / "run").exists()
+
+
+def test_other_code_and_config_are_refused_before_anything_is_compiled(start, run_forked, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "perceiver_jax", other / "perceiver_jax")
+    with open(other / "perceiver_jax" / "training" / "step.py", "a") as file:
+        file.write("# another line\n")
+    for folder in ("configs", "tests"):
+        (other / folder).symlink_to(ROOT / folder)
+    where = (f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2", f"--workdir={tmp_path / 'run'}")
+    command = (*FLAGS, *where, "--process_id=1", "--config.seed=1")
+    second = start("-m", "perceiver_jax.main", *command, cwd=other, PYTHONPATH="")
+    result = run_forked("main", *FLAGS, *where, "--process_id=0")
+    stdout, stderr = second.communicate(timeout=300)
+    assert (result.rc, second.returncode) == (78, 78), (result, stderr)
+    for said in (result.stderr, stderr):
+        assert "the processes are not about to run the same: code: process 0 has" in said
+        assert "config.seed: process 0 has 0, process 1 has 1" in said
+    assert (result.stdout, stdout) == ("", "") and not (tmp_path / "run").exists()
 
 
 ROUNDS = """

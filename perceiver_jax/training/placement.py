@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from perceiver_jax.training.sharding import batch_shards
+from perceiver_jax.training.sharding import AXES, batch_shards
 from perceiver_jax.training.state import TrainState
 
 
@@ -59,7 +59,7 @@ def _batch_axes(mesh: Mesh) -> str:
 def _rows(kind: str, tree: Any) -> Iterator[Placed]:
     by_axes: dict[tuple[str, ...], list[Any]] = {}
     for leaf in jax.tree.leaves(tree):
-        by_axes.setdefault(tuple(axis for axis in leaf.sharding.spec if axis), []).append(leaf)
+        by_axes.setdefault(tuple(axis for axis in AXES if axis in leaf.sharding.spec), []).append(leaf)
     for axes, leaves in sorted(by_axes.items(), reverse=True):
         sizes = [math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves]
         shares = [math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves]

@@ -5,7 +5,9 @@ One mesh with the axes data, fsdp, sequence and tensor; any of them may be 1. Th
 and the length of its examples over sequence (`models.attention` combines what the parts attend to; latents and
 parameters lie whole on each of its devices).
 A parameter, its moments and its average are split over fsdp along their largest axis that divides; small ones are
-replicated, since gathering them costs more than storing them.
+replicated, since gathering them costs more than storing them. Projections are split over tensor along the heads of an
+attention and the hidden width of an MLP, so that each device computes its part of both and only their outputs are added
+up (Megatron-LM, section 3, https://arxiv.org/abs/1909.08053); a width that does not divide is not split.
 """
 
 import functools
@@ -22,15 +24,17 @@ from perceiver_jax.models import stacked_axes
 
 AXES = ("data", "fsdp", "sequence", "tensor")
 MIN_SHARDED_SIZE = 2**14
-"""Elements; a smaller parameter is replicated."""
+"""Elements; a smaller parameter is replicated over fsdp."""
+INTO_HIDDEN = ("query", "key", "value", "hidden", "mlp_hidden")
+"""Projections whose outputs are heads or hidden units: these are split over tensor."""
+FROM_HIDDEN = ("out", "mlp_out")
+"""Projections that take them as inputs."""
 
 
 def make_mesh(
     *, data: int = -1, fsdp: int = 1, sequence: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:
     """The mesh over all devices of all processes, or over others; `data=-1` takes what the other axes leave."""
-    if tensor != 1:
-        raise ConfigError(f"mesh.tensor={tensor}: no model is split over it yet. Use 1.")
     sizes, count = [data, fsdp, sequence, tensor], jax.device_count() if devices is None else len(devices)
     rest = fsdp * sequence * tensor
     if data == -1 and rest > 0 and count % rest == 0:
@@ -96,22 +100,48 @@ def shared(shards: Mapping[int, set[int]]) -> dict[int, Share]:
 
 
 def state_shardings(abstract_state, mesh: Mesh):
-    """A sharding for every leaf of a state, by its path and shape alone: moments lie where their parameter does."""
+    """A sharding for every leaf of a state, by its path and shape alone: moments lie where their parameter does.
+
+    Raises:
+        ConfigError: nothing of the state can be split over tensor.
+    """
+    fsdp, tensor = mesh.shape["fsdp"], mesh.shape["tensor"]
 
     def leaf_sharding(path, leaf) -> NamedSharding:
-        skip = stacked_axes(tuple(_name(key) for key in path))
-        return NamedSharding(mesh, _partition(leaf.shape, skip, mesh.shape["fsdp"]))
+        names = tuple(_name(key) for key in path)
+        spec = _partition(leaf.shape, stacked_axes(names), fsdp, _hidden_axis(names, leaf.shape, tensor))
+        return NamedSharding(mesh, spec)
 
-    return jax.tree_util.tree_map_with_path(leaf_sharding, abstract_state)
+    shardings = jax.tree_util.tree_map_with_path(leaf_sharding, abstract_state)
+    if tensor > 1 and not any("tensor" in sharding.spec for sharding in jax.tree.leaves(shardings)):
+        raise ConfigError(
+            f"mesh.tensor={tensor} divides the width of no attention and no MLP of the model. "
+            "Use a divisor of its latent_dim, or mesh.fsdp, which splits any large parameter."
+        )
+    return shardings
 
 
-def _partition(shape: tuple[int, ...], skip: int, fsdp: int) -> P:
-    """Splits the largest axis that divides; never a stacked layer axis, which a scan would gather at each iteration."""
-    candidates = [axis for axis in range(skip, len(shape)) if shape[axis] % fsdp == 0]
-    if fsdp == 1 or not candidates or np.prod(shape) < MIN_SHARDED_SIZE:
-        return P()
-    chosen = max(candidates, key=lambda axis: (shape[axis], axis))
-    return P(*(("fsdp" if axis == chosen else None) for axis in range(len(shape))))
+def _hidden_axis(path: tuple[str, ...], shape: tuple[int, ...], tensor: int) -> int | None:
+    """The axis of a projection that is split over `tensor` devices; None where there is none."""
+    module, leaf = path[-2:] if len(path) > 1 else ("", "")
+    axis = None
+    if module in INTO_HIDDEN and leaf in ("kernel", "bias"):
+        axis = len(shape) - 1
+    elif module in FROM_HIDDEN and leaf == "kernel":
+        axis = len(shape) - 2
+    return axis if axis is not None and tensor > 1 and shape[axis] % tensor == 0 else None
+
+
+def _partition(shape: tuple[int, ...], skip: int, fsdp: int, hidden: int | None = None) -> P:
+    """`hidden` over tensor, and over fsdp the largest other axis that divides.
+
+    Never a stacked layer axis, which a scan would gather at each iteration.
+    """
+    axes = {} if hidden is None else {hidden: "tensor"}
+    candidates = [axis for axis in range(skip, len(shape)) if shape[axis] % fsdp == 0 and axis not in axes]
+    if fsdp > 1 and candidates and np.prod(shape) >= MIN_SHARDED_SIZE:
+        axes[max(candidates, key=lambda axis: (shape[axis], axis))] = "fsdp"
+    return P(*(axes.get(axis) for axis in range(len(shape)))) if axes else P()
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Solids that stop coming: HOLD=SPLIT:N in the environment holds back batch N that this process loads of a split.
+"""Solids that are watched, by the environment: HOLD=SPLIT:N holds back batch N that this process loads of a split,
+and LOADED=FOLDER keeps the ids of its training batches, a line each.
 
 Examples that the main thread loads itself, to be looked at, are not counted.
 """
 
 import itertools
+import json
 import os
 import threading
+from pathlib import Path
+
+import jax
 
 from perceiver_jax.data.solids import Solids
 
@@ -20,4 +25,7 @@ class HeldSolids(Solids):
         if split == held and not looked_at and next(CALLS) == int(number):
             print("holding", flush=True)
             threading.Event().wait()
+        if split == "train" and not looked_at and (folder := os.environ.get("LOADED")):
+            with open(Path(folder) / f"{jax.process_index()}.jsonl", "a") as file:
+                file.write(json.dumps(ids.tolist()) + "\n")
         return super().load(split, ids, epoch)

@@ -12,11 +12,17 @@ import numpy as np
 import pytest
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.training.sharding import Share, _partition, make_mesh, shared
+from perceiver_jax.training.sharding import Share, _hidden_axis, _partition, make_mesh, shared
 
 ROOT = Path(__file__).resolve().parents[2]
 DEVICES = 8
-MESHES = {"data": {"data": 8}, "fsdp": {"data": 1, "fsdp": 8}, "both": {"data": 2, "fsdp": 4}}
+MESHES = {
+    "data": {"data": 8},
+    "fsdp": {"data": 1, "fsdp": 8},
+    "both": {"data": 2, "fsdp": 4},
+    "tensor": {"data": 2, "fsdp": 1, "tensor": 4},
+    "fsdp and tensor": {"data": 2, "fsdp": 2, "tensor": 2},
+}
 
 PROGRAM = """
 import hashlib, json, sys
@@ -76,7 +82,7 @@ def outcome(mesh):
             losses.append(report.stats["loss"].value())
     return {"first": first, "shares": shares, "losses": losses, "compiles": step._cache_size(),
         "mixed": mixed(t.mesh), "placed": placed(state), "held": held(state), "table": table(state, t.mesh, 16),
-        "large": placed(large_state(t)), "scores": {} if "fsdp" in mesh else scores(t.mesh)}
+        "large": placed(large_state(t)), "scores": scores(t.mesh) if mesh.keys() <= {"data"} else {}}
 
 def held(state):
     shards = [shard for leaf in jax.tree.leaves(state) for shard in leaf.addressable_shards]
@@ -116,19 +122,21 @@ def outcomes():
     return run({"one": {}}, 1) | run(MESHES, DEVICES)
 
 
-@pytest.mark.parametrize("name", ["data", "fsdp", "both"])
+@pytest.mark.parametrize("name", MESHES)
 def test_first_state_is_the_same_bit_by_bit(outcomes, name):
     assert outcomes[name]["first"] == outcomes["one"]["first"]
 
 
-@pytest.mark.parametrize("name", ["data", "fsdp", "both"])
+@pytest.mark.parametrize("name", MESHES)
 def test_losses_are_those_of_one_device(outcomes, name):
     np.testing.assert_allclose(outcomes[name]["losses"], outcomes["one"]["losses"], rtol=1e-5, atol=1e-5)
     assert outcomes[name]["losses"][-1] < outcomes[name]["losses"][0]
 
 
-@pytest.mark.parametrize(("name", "share"), [("data", 1), ("fsdp", 1 / 8), ("both", 1 / 4)])
-def test_large_leaves_are_split_over_fsdp(outcomes, name, share):
+@pytest.mark.parametrize(
+    ("name", "share"), [("data", 1), ("fsdp", 1 / 8), ("both", 1 / 4), ("tensor", 1 / 4), ("fsdp and tensor", 1 / 4)]
+)
+def test_large_leaves_are_split(outcomes, name, share):
     assert outcomes[name]["shares"] and set(outcomes[name]["shares"]) == {share}
 
 
@@ -140,7 +148,8 @@ def test_every_device_holds_what_the_table_says(outcomes, name):
     assert set(outcome["held"]) == {share}
     mesh, _, batch, *_, whole = outcome["table"]
     assert mesh.endswith(f"{len(outcome['held'])} devices of 1 process")
-    assert batch.split() == ["batch", "data,", "fsdp", "16", "rows", f"{16 // len(outcome['held'])}", "rows"]
+    shards = len(outcome["held"]) // MESHES.get(name, {}).get("tensor", 1)
+    assert batch.split() == ["batch", "data,", "fsdp", "16", "rows", f"{16 // shards}", "rows"]
     assert whole.split()[-2] == f"{share - counted:,}"
 
 
@@ -151,10 +160,22 @@ def test_a_state_eight_times_larger_than_a_share_is_split_evenly(outcomes):
     assert {row[1][0] for row in outcomes["fsdp"]["large"] if row[4] < row[3]} == {"fsdp"}
 
 
-@pytest.mark.parametrize("name", ["data", "fsdp", "both"])
+def test_the_table_says_what_is_split_over_tensor(outcomes):
+    rows = {tuple(row[1]): row for row in outcomes["fsdp and tensor"]["placed"] if row[0] == "parameters"}
+    assert set(rows) == {("fsdp", "tensor"), ("tensor",), ()}
+    assert rows["fsdp", "tensor"][3] == 4 * rows["fsdp", "tensor"][4] and rows["tensor",][3] == 2 * rows["tensor",][4]
+    lines = [line.split() for line in outcomes["fsdp and tensor"]["table"]]
+    assert [line[:3] for line in lines if "tensor" in line[:3]][:2] == [
+        ["parameters", "tensor", str(rows["tensor",][2])],
+        ["parameters", "fsdp,", "tensor"],
+    ]
+
+
+@pytest.mark.parametrize("name", MESHES)
 def test_images_are_mixed_alike(outcomes, name):
     """The batch is the global one: the partner of a device's last row lies on the next device."""
-    assert outcomes[name]["mixed"] == [DEVICES, outcomes["one"]["mixed"][1]] and outcomes["one"]["mixed"][0] == 1
+    split = DEVICES // MESHES[name].get("tensor", 1)
+    assert outcomes[name]["mixed"] == [split, outcomes["one"]["mixed"][1]] and outcomes["one"]["mixed"][0] == 1
 
 
 def test_objects_are_scored_alike(outcomes):
@@ -173,6 +194,22 @@ def test_partition_takes_the_largest_axis_and_never_a_stacked_one():
     assert tuple(_partition((1024, 130), 0, 8)) == ("fsdp", None)
     assert tuple(_partition((8, 129, 131), 1, 8)) == ()
     assert tuple(_partition((128,), 0, 8)) == ()
+    assert tuple(_partition((8, 128, 512), 1, 8, hidden=2)) == (None, "fsdp", "tensor")
+    assert tuple(_partition((8, 512), 1, 8, hidden=1)) == (None, "tensor")
+
+
+def test_heads_and_hidden_units_are_split_over_tensor():
+    assert _hidden_axis(("params", "layers", "query", "kernel"), (2, 8, 16), 4) == 2
+    assert _hidden_axis(("mu", "mlp", "hidden", "bias"), (16,), 4) == 0
+    assert _hidden_axis(("params", "attention", "out", "kernel"), (16, 9), 4) == 0
+    for path, shape in (
+        (("attention", "out", "bias"), (16,)),
+        (("inputs", "key", "kernel"), (51, 51)),
+        (("norm", "scale"), (16,)),
+        (("query",), (16,)),
+    ):
+        assert _hidden_axis(path, shape, 4) is None
+    assert _hidden_axis(("query", "kernel"), (8, 16), 1) is None
 
 
 def test_mesh_that_does_not_cover_the_devices():
