@@ -7,7 +7,7 @@ import jax
 
 from perceiver_jax.tasks.base import zeros_batch
 from perceiver_jax.training.settings import Training
-from perceiver_jax.training.sharding import batch_sharding
+from perceiver_jax.training.sharding import array_sharding
 from perceiver_jax.training.state import TrainState
 from perceiver_jax.training.step import Step, jit_train_step, make_train_step
 
@@ -32,9 +32,8 @@ def jitted_step(training: Training, state: TrainState) -> Step:
 
 def lowered_step(training: Training, state: TrainState) -> jax.stages.Lowered:
     """The train step before XLA compiles it, for the devices of the mesh, which need not be here."""
-    sharding = batch_sharding(training.mesh)
     batch = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=array_sharding(x.shape, training.mesh)),
         abstract_batch(training, training.settings.batch_size),
     )
     with jax.set_mesh(training.mesh):
