@@ -23,7 +23,7 @@ MEMORY = {"TPU v4": 32, "TPU v5 lite": 16, "TPU v5": 95, "TPU v6 lite": 32}
 """GiB of one chip by its `device_kind`, from Google's documentation."""
 INSTALL = 'pip install -c requirements.txt "jax[tpu]"'
 OVERFLOW = re.compile(
-    r"([\d.]+[KMG])\D{0,40}exceeds available HBM \(([\d.]+[KMG])\)|[Uu]sed ([\d.]+[KMG]) of ([\d.]+[KMG])"
+    r"([\d.]+[KMGT])\D{0,40}exceeds available HBM \(([\d.]+[KMGT])\)|[Uu]sed ([\d.]+[KMGT]) of ([\d.]+[KMGT])"
 )
 
 

@@ -15,6 +15,7 @@ from perceiver_jax.training.ahead import overflow
             "37.34GiB of 15.75GiB",
         ),
         ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 37.3G of 15.75G hbm.", "37.3GiB of 15.75GiB"),
+        ("the total memory required for HLO temporaries (1.96T) exceeds available HBM (15.75G)", "1.96TiB of 15.75GiB"),
         ("RESOURCE_EXHAUSTED: no\n numbers", "RESOURCE_EXHAUSTED: no numbers"),
     ],
 )
