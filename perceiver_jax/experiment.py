@@ -92,7 +92,7 @@ def _traced_problems(config: Section, task: Task, source: Source, mesh: Mesh) ->
     """What the shapes of the data tell: inputs that the mesh cannot split, metrics that there are not."""
     if found := uneven(task, source, mesh):
         return found
-    with jax.set_mesh(mesh):  # attention says what it cannot split
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):  # attention says what it cannot split
         try:
             return unknown_metrics(config, task, source.spec)
         except ConfigError as error:
