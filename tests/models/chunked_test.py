@@ -94,7 +94,7 @@ def encoder(**fields):
 def test_keys_and_values_that_are_not_held_are_the_same(fields, monkeypatch):
     """Values, and gradients of parameters and inputs, where heads read the inputs themselves."""
     random, streamed = np.random.default_rng(1), []
-    inputs, mask = jnp.asarray(random.normal(size=(3, KEYS, 6)), jnp.float32), masks()
+    inputs, mask = jnp.asarray(random.normal(size=(3, KEYS, 4)), jnp.float32), masks()
     variables = jax.jit(encoder(**fields).init)(jax.random.key(0), inputs)
     variables = jax.tree.map(lambda x: x + 0.3 * random.normal(size=x.shape).astype(np.float32), variables)
     stream = attention.streamed_attend

@@ -20,7 +20,6 @@ MESHES = {
     "data": {"data": 8},
     "fsdp": {"data": 1, "fsdp": 8},
     "both": {"data": 2, "fsdp": 4},
-    "tensor": {"data": 2, "fsdp": 1, "tensor": 4},
     "fsdp and tensor": {"data": 2, "fsdp": 2, "tensor": 2},
 }
 
@@ -47,7 +46,7 @@ config.model = c.section("model", "perceiver", adapter=c.section("adapter", "poi
     num_self_attend_heads=4, dropout_rate=0.1)
 config.optimizer = c.section("optimizer", "lamb", learning_rate=3e-3, weight_decay=0.1, clip_norm=1.0)
 config.schedule = c.section("schedule", "constant")
-config.batch_size, config.num_steps, config.ema_decay, config.micro_batches = 16, 20, 0.9, 2
+config.batch_size, config.num_steps, config.ema_decay, config.micro_batches = 16, 12, 0.9, 2
 
 objects = c.default()
 objects.data = c.section("data", "shapes", size=8, min_objects=1, max_objects=2, num_validation=13,
@@ -76,7 +75,7 @@ def outcome(mesh):
     step = make_train_step(t.task, t.optimizer, t.schedule, seed=0, ema_decay=0.9, micro_batches=2)
     step = jit_train_step(step, abstract_state(make, t.mesh), t.mesh)
     losses = []
-    with jax.set_mesh(t.mesh), train_batches(t.source, Plan(64, 16), start_step=0, num_steps=20) as batches:
+    with jax.set_mesh(t.mesh), train_batches(t.source, Plan(64, 16), start_step=0, num_steps=12) as batches:
         for batch in batches:
             state, report = step(state, put_batch(batch, t.mesh))
             losses.append(report.stats["loss"].value())
@@ -115,7 +114,7 @@ def outcomes():
         flags = f"--xla_force_host_platform_device_count={devices}"
         environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-c", PROGRAM, json.dumps(meshes)]
-        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
         assert result.returncode == 0, result.stderr[-3000:]
         return json.loads(result.stdout)
 
@@ -133,9 +132,7 @@ def test_losses_are_those_of_one_device(outcomes, name):
     assert outcomes[name]["losses"][-1] < outcomes[name]["losses"][0]
 
 
-@pytest.mark.parametrize(
-    ("name", "share"), [("data", 1), ("fsdp", 1 / 8), ("both", 1 / 4), ("tensor", 1 / 4), ("fsdp and tensor", 1 / 4)]
-)
+@pytest.mark.parametrize(("name", "share"), [("data", 1), ("fsdp", 1 / 8), ("both", 1 / 4), ("fsdp and tensor", 1 / 4)])
 def test_large_leaves_are_split(outcomes, name, share):
     assert outcomes[name]["shares"] and set(outcomes[name]["shares"]) == {share}
 
