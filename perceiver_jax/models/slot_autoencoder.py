@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Shaped, UInt8
 
@@ -148,6 +149,6 @@ def centered(images: Shaped[Array, "*batch colors"]) -> Float[Array, "*batch col
     return images.astype(jnp.float32) / 127.5 - 1
 
 
-def as_pixels(images: Float[Array, "*batch colors"]) -> UInt8[Array, "*batch colors"]:
+def as_pixels(images: Float[Array | np.ndarray, "*batch colors"]) -> UInt8[Array, "*batch colors"]:
     """-1 .. 1 to 0 .. 255, the other way round; what lies outside is cut off."""
     return (jnp.clip(images, -1, 1) * 127.5 + 128).astype(jnp.uint8)
