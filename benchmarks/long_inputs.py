@@ -42,6 +42,7 @@ SIZES = {
 }
 CHANNELS = 64
 PLACES = {"ours": "benchmarks.long_encoders:JaxEncoder", "hf": "benchmarks.long_encoders:TorchEncoder"}
+NAMES = {"ours": ("perceiver_jax", "o-"), "hf": ("Hugging Face, PyTorch", "s--")}
 COLUMNS = ("length", "implementation", "ms", "min - max", "peak MB", "input MB", "ours / it: time", "memory")
 
 
@@ -127,15 +128,19 @@ def plot(results: Mapping[str, Any], file: str) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
     values = {
-        f"{results['clock']} time, s": lambda it: it["ms"]["median"] / 1e3,
-        "peak memory, MB": lambda it: it["peak_memory_mb"]["process"],
+        f"{results['clock']} time of a pass, s": lambda it: it["ms"]["median"] / 1e3,
+        "peak memory of the process, MB": lambda it: it["peak_memory_mb"]["process"],
     }
+    lengths = list(map(int, results["lengths"]))
     for axis, (label, value) in zip(axes, values.items(), strict=True):
-        for name in PLACES:
+        for name, (full_name, marker) in NAMES.items():
             points = [(int(n), value(found[name])) for n, found in results["lengths"].items() if name in found]
             if points:
-                axis.loglog(*zip(*points, strict=True), "o-", label=name)
-        axis.set(xlabel="elements of the input", ylabel=label)
+                axis.plot(*zip(*points, strict=True), marker, label=full_name)
+        axis.set(xlabel="elements of the input", ylabel=label, ylim=(0, None), xscale="log")
+        axis.set_xticks(lengths, [f"{length:,}" for length in lengths], minor=False)
+        axis.set_xticks([], minor=True)
+        axis.grid(alpha=0.3)
         axis.legend()
     try:
         figure.savefig(file, dpi=150)

@@ -365,12 +365,16 @@ class SelfAttention(nn.Module):
 def project_heads(
     inputs: Float[Array, "batch length channels"], num_heads: int, dtype: Any
 ) -> list[Float[Array, "batch length heads dim"]]:
-    """Query, key and value of the inputs, with the parameters of the compact module that calls, as one product."""
+    """Query, key and value of the inputs, with the parameters of the compact module that calls, as one product.
+
+    Kernels are stacked on an axis of their own: along that of the features, which `mesh.tensor` splits, they would have
+    to move between devices.
+    """
     width = inputs.shape[-1]
     projections = [Projection(width, name=name)(width) for name in ("query", "key", "value")]
-    kernel, bias = (jnp.concatenate(parts, -1).astype(dtype) for parts in zip(*projections, strict=True))
-    merged = inputs.astype(dtype) @ kernel + bias
-    return [split_heads(part, num_heads) for part in jnp.split(merged, 3, axis=-1)]
+    kernel, bias = (jnp.stack(parts, -2).astype(dtype) for parts in zip(*projections, strict=True))
+    merged = jnp.einsum("blc,cpf->blpf", inputs.astype(dtype), kernel) + bias
+    return [split_heads(part.squeeze(-2), num_heads) for part in jnp.split(merged, 3, axis=-2)]
 
 
 class MLP(nn.Module):

@@ -177,7 +177,7 @@ def trained(**mesh):
             state, report = step(state, batch)
             losses.append(report.stats["loss"].value())
     points, label = (batch[name].addressable_shards[0].data.shape for name in ("points", "label"))
-    counts = {what: len(re.findall(what, text)) for what in ("all-gather", "all-reduce")}
+    counts = {what: len(re.findall(what, text)) for what in ("all-gather", "all-reduce", "collective-permute")}
     return {"losses": losses, "points": points, "label": label, "notes": t.task.notes(t.source.spec)} | counts
 
 whole, split = make_mesh(), make_mesh(data=2, sequence=2)
@@ -185,7 +185,8 @@ cases = [(over, dtype) for over in ("keys", "queries") for dtype in ("float32", 
 print(json.dumps({
     "attended": {f"{over} {dtype}": [attended(over, "chunked", split, dtype), attended(over, "dense", whole, dtype)]
         for over, dtype in cases},
-    "split": trained(data=2, sequence=2), "four": trained(data=1, sequence=4), "whole": trained(),
+    "split": trained(data=2, sequence=2), "four": trained(data=1, sequence=4),
+    "tensor": trained(data=1, sequence=2, tensor=2), "whole": trained(),
     "refused": {"odd": refused(num_points=63), "fused": refused(attention="fused")},
 }))
 """
@@ -213,17 +214,17 @@ def test_inputs_split_over_devices_are_attended_to_as_whole_ones(on_devices, ove
         np.testing.assert_allclose(one, other, atol=tolerance)
 
 
-@pytest.mark.parametrize(("name", "parts"), [("split", 2), ("four", 4)])
-def test_training_on_split_inputs_is_the_same(on_devices, name, parts):
+@pytest.mark.parametrize(("name", "parts", "rows"), [("split", 2, 2), ("four", 4, 4), ("tensor", 2, 4)])
+def test_training_on_split_inputs_is_the_same(on_devices, name, parts, rows):
     split, whole = on_devices[name], on_devices["whole"]
     np.testing.assert_allclose(split["losses"], whole["losses"], rtol=1e-5)
-    assert split["points"][1] == 64 // parts and split["label"] == [parts] and whole["points"][1] == 64
+    assert split["points"][1] == 64 // parts and split["label"] == [rows] and whole["points"][1] == 64
     assert "attention: chunked over 64 inputs" in split["notes"][0]
 
 
-@pytest.mark.parametrize("name", ["split", "four"])
+@pytest.mark.parametrize("name", ["split", "four", "tensor"])
 def test_the_input_is_never_gathered(on_devices, name):
-    assert on_devices[name]["all-gather"] == 0 < on_devices[name]["all-reduce"]
+    assert on_devices[name]["all-gather"] == on_devices[name]["collective-permute"] == 0 < on_devices[name]["all-reduce"]
 
 
 @pytest.mark.parametrize(
