@@ -224,7 +224,8 @@ def test_training_on_split_inputs_is_the_same(on_devices, name, parts, rows):
 
 @pytest.mark.parametrize("name", ["split", "four", "tensor"])
 def test_the_input_is_never_gathered(on_devices, name):
-    assert on_devices[name]["all-gather"] == on_devices[name]["collective-permute"] == 0 < on_devices[name]["all-reduce"]
+    counts = on_devices[name]
+    assert counts["all-gather"] == counts["collective-permute"] == 0 < counts["all-reduce"]
 
 
 @pytest.mark.parametrize(
