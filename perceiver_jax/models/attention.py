@@ -244,7 +244,7 @@ class Streamed(NamedTuple):
         scale = (self.key.shape[0] / query.shape[-1]) ** 0.5  # the root of the channels is divided by
         key, value = (kernel.astype(query.dtype) for kernel in (self.key * scale, self.value))
         query = jnp.einsum("bqhd,chd->bqhc", query, key)
-        found = streamed_attend(query, self.inputs, mask, how["chunk_size"], _normalized, axis)
+        found = streamed_attend(query, self.inputs, mask, how["chunk_size"], _normalized, mesh_axis=axis)
         bias = self.value_bias.astype(query.dtype)
         bias = bias if mask is None else jnp.where(mask.any(1)[:, None, None, None], bias, 0)
         return jnp.einsum("bqhc,chd->bqhd", found, value) + bias
@@ -300,12 +300,13 @@ def streams(
     width: int,
     dtype: Any,
     long: bool,
+    over: str = "keys",
 ) -> bool:
     """Whether keys and values are not held: where attention is chunked and all heads of raw inputs are no wider."""
     length, channels = inputs.shape[1:]
     device = {"backend": platform(), "dtype": dtype, "head_dim": width // num_heads}
     split = long and mesh_axis(length) is not None
-    path = resolve_path(path, length=length, split=split, **device)
+    path = resolve_path(path, length=length, over=over, split=split, **device)
     return path == "chunked" and channels * num_heads <= width
 
 

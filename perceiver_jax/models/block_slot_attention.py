@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from perceiver_jax.models.quantizer import Blocks, Quantized, Slots, check_blocks, split_blocks
-from perceiver_jax.models.slot_attention import GLOROT, GRU, NORM_EPSILON, SlotAttention, looked
+from perceiver_jax.models.slot_attention import GLOROT, GRU, NORM_EPSILON, Seen, SlotAttention, looked
 
 
 class Parsed(NamedTuple):
@@ -71,10 +71,8 @@ class BlockSlotUpdate(nn.Module):
     chunk_size: int
 
     @nn.compact
-    def __call__(
-        self, slots: Slots, key: Float[Array, "batch length 1 dim"], value: Float[Array, "batch length 1 dim"]
-    ) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
-        attended, shares = looked(slots, key, value, self.attention, self.chunk_size)
+    def __call__(self, slots: Slots, seen: Seen) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
+        attended, shares = looked(slots, seen, self.attention, self.chunk_size)
         blocks = (split_blocks(part, self.num_blocks) for part in (slots, attended))
         return BlockUpdate(self.mlp_dim, name="blocks")(*blocks).reshape(slots.shape), shares
 

@@ -67,11 +67,15 @@ def streamed_attend(
     mask: Bool[Array, "batch keys"] | None,
     chunk_size: int,
     load: Load,
+    over: str = "keys",
     mesh_axis: str | None = None,
 ) -> Float[Array, "batch queries heads value_dim"]:
-    """`chunked_attend` to keys and values of one head that `load` makes of the inputs of a chunk; heads share them."""
+    """`chunked_attend` to keys and values of one head that `load` makes of the inputs of a chunk.
+
+    Over keys several heads share them; queries that compete have one head.
+    """
     batch, num_queries, heads, dim = query.shape
-    walk = Walk(chunk_size, "keys", load, 1, mesh_axis)
+    walk = Walk(chunk_size, over, load, 1, mesh_axis)
     attended = _attend(query.reshape(batch, 1, num_queries * heads, dim), inputs, mask, walk)
     return attended.reshape(batch, num_queries, heads, -1)
 

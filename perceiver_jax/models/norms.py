@@ -15,10 +15,12 @@ def layer_norm(dtype: Any, name: str | None = None) -> nn.LayerNorm:
     return nn.LayerNorm(LAYER_NORM_EPSILON, dtype=dtype, name=name)
 
 
-def normalize(inputs: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
+def normalize(
+    inputs: Float[Array, "*batch channels"], epsilon: float = LAYER_NORM_EPSILON
+) -> Float[Array, "*batch channels"]:
     """A layer norm without scale and bias, in float32."""
     inputs = inputs.astype(jnp.float32)
-    norm = nn.LayerNorm(LAYER_NORM_EPSILON, use_bias=False, use_scale=False, parent=None)
+    norm = nn.LayerNorm(epsilon, use_bias=False, use_scale=False, parent=None)
     return norm.apply({}, inputs)
 
 

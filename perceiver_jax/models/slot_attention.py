@@ -14,7 +14,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.models.attention import CHUNK_SIZE, PATHS, attend, attention_weights
+from perceiver_jax.models.attention import CHUNK_SIZE, PATHS, attend, attention_weights, mesh_axis, streams
+from perceiver_jax.models.chunked import streamed_attend
+from perceiver_jax.models.norms import NormParameters, normalize
 
 INITIALIZERS = ("shared_gaussian", "slot_gaussian", "learned", "learned_noise")
 GRADIENTS = ("full", "implicit", "bilevel")
@@ -49,7 +51,8 @@ class SlotAttention(nn.Module):
         gradient: "full" goes through all iterations; "implicit" through the last alone, the others run without (Chang
             et al. 2022, https://arxiv.org/abs/2207.00787, first-order); "bilevel" also gives the first slots the
             gradient of the slots that enter the last iteration (Jia et al. 2023, https://arxiv.org/abs/2210.08990).
-        attention, chunk_size: path of `attend` and keys a chunk; only fused there is none.
+        attention, chunk_size: path of `attend` and keys a chunk; only fused there is none. Where it is chunked, and
+            inputs have no more channels than slots, keys and values are not held.
         dtype: of keys and values; slots, softmax and norms are float32.
     """
 
@@ -67,9 +70,8 @@ class SlotAttention(nn.Module):
         problems = slot_problems(self)
         if problems:
             raise ConfigError(" ".join(problems))
-        self.input_norm = nn.LayerNorm(NORM_EPSILON)
-        self.key = nn.Dense(self.slot_dim, use_bias=False, kernel_init=GLOROT, dtype=self.dtype)
-        self.value = nn.Dense(self.slot_dim, use_bias=False, kernel_init=GLOROT, dtype=self.dtype)
+        self.input_norm = NormParameters()
+        self.key, self.value = Kernel(self.slot_dim), Kernel(self.slot_dim)
         self.first = FirstSlots(self.num_slots, self.slot_dim, self.initializer)
         self.update = self._make_update()
 
@@ -97,8 +99,7 @@ class SlotAttention(nn.Module):
         Raises:
             ConfigError: another number of slots than there are learned ones.
         """
-        inputs = self.input_norm(inputs)
-        key, value = self.key(inputs)[:, :, None], self.value(inputs)[:, :, None]
+        seen = self.project(inputs)
         slots = first = self.first(len(inputs), num_slots, noise)
         maps, times = [], self.num_iterations if num_iterations is None else num_iterations
         for iteration in range(times):
@@ -106,10 +107,92 @@ class SlotAttention(nn.Module):
                 slots = jax.lax.stop_gradient(slots)
                 if self.gradient == "bilevel":
                     slots = slots + first - jax.lax.stop_gradient(first)
-            updated, shares = self.update(slots, key, value)
+            updated, shares = self.update(slots, seen)
             slots = settle(updated)
             maps.append(shares)
         return Grouped(slots, jnp.stack(maps, 1))
+
+    def project(self, inputs: Float[Array, "batch length channels"]) -> "Seen":
+        """What slots look at, with keys and values held or not."""
+        channels, dtype = inputs.shape[-1], self.dtype
+        scale, offset = self.input_norm(channels)
+        kernels = self.key(channels), self.value(channels)
+        how = {"num_heads": 1, "width": self.slot_dim, "dtype": dtype, "long": True, "over": "queries"}
+        if streams(self.attention, inputs, **how):
+            return StreamedInputs(inputs, *(with_offset(scale, offset, kernel).astype(dtype) for kernel in kernels))
+        normalized = (normalize(inputs, NORM_EPSILON) * scale + offset).astype(dtype)
+        return HeldInputs(*(normalized @ kernel.astype(dtype) for kernel in kernels))
+
+
+class Kernel(nn.Module):
+    """That of a projection without bias, unapplied."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, channels: int) -> Float[Array, "channels features"]:
+        return self.param("kernel", GLOROT, (channels, self.features), jnp.float32)
+
+
+class HeldInputs(NamedTuple):
+    """Keys and values of all inputs."""
+
+    key: Float[Array, "batch length dim"]
+    value: Float[Array, "batch length dim"]
+
+    def attended(self, query: Slots, path: str, chunk_size: int) -> Slots:
+        """What each slot finds."""
+        how = {"over": "queries", "path": path, "chunk_size": chunk_size, "long": True}
+        return attend(query[:, :, None], self.key[:, :, None], self.value[:, :, None], **how)[:, :, 0]
+
+    def shares(self, query: Slots) -> Float[Array, "batch num_slots length"]:
+        """Each slot's share of each input."""
+        return attention_weights(query[:, :, None], self.key[:, :, None], over="queries")[:, 0]
+
+
+class StreamedInputs(NamedTuple):
+    """Inputs whose keys and values are never held, as `attention.Streamed`, but that biases of keys count.
+
+    They differ between slots, which compete; so normalised inputs get one more channel, always 1, and kernels a row for
+    it.
+    """
+
+    inputs: Float[Array, "batch length channels"]
+    key: Float[Array, "channels_and_one dim"]
+    value: Float[Array, "channels_and_one dim"]
+
+    def attended(self, query: Slots, path: str, chunk_size: int) -> Slots:
+        """What each slot finds; always chunked."""
+        axis = mesh_axis(self.inputs.shape[1])
+        found = streamed_attend(self._through(query), self.inputs, None, chunk_size, _with_one, "queries", axis)
+        return found[:, :, 0].astype(self.value.dtype) @ self.value
+
+    def shares(self, query: Slots) -> Float[Array, "batch num_slots length"]:
+        """Each slot's share of each input."""
+        key, _ = _with_one(self.inputs, self.key.dtype)
+        return attention_weights(self._through(query), key.transpose(0, 3, 1, 2), over="queries")[:, 0]
+
+    def _through(self, query: Slots) -> Float[Array, "batch num_slots 1 channels_and_one"]:
+        """The query through the kernel of the keys; the root of its new number of channels is divided by."""
+        scale = (self.key.shape[0] / query.shape[-1]) ** 0.5
+        return (query.astype(self.key.dtype) @ (self.key * scale).T)[:, :, None]
+
+
+Seen = HeldInputs | StreamedInputs
+
+
+def with_offset(
+    scale: Float[Array, "channels"], offset: Float[Array, "channels"], kernel: Float[Array, "channels dim"]
+) -> Float[Array, "channels_and_one dim"]:
+    """(x scale + offset) kernel as [x, 1] times what is returned."""
+    return jnp.concatenate([scale[:, None] * kernel, (offset @ kernel)[None]])
+
+
+def _with_one(chunk: Float[Array, "batch keys channels"], dtype: Any) -> tuple[Array, Array]:
+    """Keys and, in float32, values of a chunk: the normalised inputs and a channel of ones."""
+    normalized = normalize(chunk, NORM_EPSILON)
+    values = jnp.concatenate([normalized, jnp.ones_like(normalized[..., :1])], -1).swapaxes(1, 2)[:, None]
+    return values.astype(dtype), values
 
 
 class FirstSlots(nn.Module):
@@ -148,10 +231,8 @@ class SlotUpdate(nn.Module):
     chunk_size: int
 
     @nn.compact
-    def __call__(
-        self, slots: Slots, key: Float[Array, "batch length 1 dim"], value: Float[Array, "batch length 1 dim"]
-    ) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
-        attended, shares = looked(slots, key, value, self.attention, self.chunk_size)
+    def __call__(self, slots: Slots, seen: Seen) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
+        attended, shares = looked(slots, seen, self.attention, self.chunk_size)
         slots = GRU(name="gru")(slots, attended)
         hidden = nn.Dense(self.mlp_dim, kernel_init=GLOROT, name="mlp_hidden")(
             nn.LayerNorm(NORM_EPSILON, name="mlp_norm")(slots)
@@ -160,18 +241,12 @@ class SlotUpdate(nn.Module):
 
 
 def looked(
-    slots: Slots,
-    key: Float[Array, "batch length 1 dim"],
-    value: Float[Array, "batch length 1 dim"],
-    path: str,
-    chunk_size: int,
+    slots: Slots, seen: Seen, path: str, chunk_size: int
 ) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
     """What each slot sees of the inputs, and its share of each; within a compact method."""
     query = nn.Dense(slots.shape[-1], use_bias=False, kernel_init=GLOROT, name="query")
-    query = query(nn.LayerNorm(NORM_EPSILON, name="norm")(slots))[:, :, None]
-    shares = attention_weights(query, key, over="queries")[:, 0]
-    attended = attend(query, key, value, over="queries", path=path, chunk_size=chunk_size, long=True)
-    return attended[:, :, 0].astype(jnp.float32), shares
+    query = query(nn.LayerNorm(NORM_EPSILON, name="norm")(slots))
+    return seen.attended(query, path, chunk_size).astype(jnp.float32), seen.shares(query)
 
 
 class GRU(nn.Module):

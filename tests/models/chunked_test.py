@@ -98,7 +98,7 @@ def test_keys_and_values_that_are_not_held_are_the_same(fields, monkeypatch):
     variables = jax.jit(encoder(**fields).init)(jax.random.key(0), inputs)
     variables = jax.tree.map(lambda x: x + 0.3 * random.normal(size=x.shape).astype(np.float32), variables)
     stream = attention.streamed_attend
-    monkeypatch.setattr(attention, "streamed_attend", lambda *args: streamed.append(1) or stream(*args))
+    monkeypatch.setattr(attention, "streamed_attend", lambda *args, **how: streamed.append(1) or stream(*args, **how))
 
     def run(path):
         model = encoder(attention=path, **fields)
@@ -134,6 +134,7 @@ from perceiver_jax.data.plan import Plan
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.experiment import build
 from perceiver_jax.models.attention import attend
+from perceiver_jax.models.slot_attention import SlotAttention
 from perceiver_jax.training.sharding import make_mesh, put_batch
 from perceiver_jax.training.state import abstract_state, init_state, state_maker
 from perceiver_jax.training.step import jit_train_step, make_train_step
@@ -148,6 +149,17 @@ def attended(over, path, mesh, dtype):
     with jax.set_mesh(mesh):
         found = jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(*qkv)
     return [np.asarray(leaf, np.float32).tolist() for leaf in jax.tree.leaves(found)]
+
+def grouped(mesh):
+    random = np.random.default_rng(0)
+    inputs, noise = (jnp.asarray(random.normal(size=(2, n, 8)), jnp.float32) for n in (20, 3))
+    module = SlotAttention(num_slots=3, slot_dim=8, mlp_dim=8, attention="chunked", chunk_size=3)
+    variables = module.init(jax.random.key(0), inputs, noise=noise)
+    def loss(variables, inputs):
+        return (module.apply(variables, inputs, noise=noise).slots ** 2).sum()
+    with jax.set_mesh(mesh):
+        found = jax.jit(jax.value_and_grad(loss, (0, 1)))(variables, inputs)
+    return [np.asarray(leaf).tolist() for leaf in jax.tree.leaves(found)]
 
 def built(mesh, attention="chunked", num_points=64):
     config = get_config("tiny")
@@ -185,6 +197,7 @@ cases = [(over, dtype) for over in ("keys", "queries") for dtype in ("float32", 
 print(json.dumps({
     "attended": {f"{over} {dtype}": [attended(over, "chunked", split, dtype), attended(over, "dense", whole, dtype)]
         for over, dtype in cases},
+    "grouped": [grouped(split), grouped(whole)],
     "split": trained(data=2, sequence=2), "four": trained(data=1, sequence=4),
     "tensor": trained(data=1, sequence=2, tensor=2), "whole": trained(),
     "refused": {"odd": refused(num_points=63), "fused": refused(attention="fused")},
@@ -212,6 +225,11 @@ def test_inputs_split_over_devices_are_attended_to_as_whole_ones(on_devices, ove
     for one, other in zip(split, whole, strict=True):
         assert np.isfinite(one).all()
         np.testing.assert_allclose(one, other, atol=tolerance)
+
+
+def test_slots_group_split_inputs_as_whole_ones(on_devices):
+    for one, other in zip(*on_devices["grouped"], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "parts", "rows"), [("split", 2, 2), ("four", 4, 4), ("tensor", 2, 4)])

@@ -265,7 +265,7 @@ def test_slot_attention_equals_google():
     inputs, noise = jnp.asarray(golden["input"]), jnp.asarray(golden["noise"])
     expected = jax.eval_shape(lambda: module.init(jax.random.key(0), inputs, noise=noise))["params"]
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, expected)
-    slots, _ = module.apply({"params": params}, inputs, noise=noise)
+    slots, _ = jax.jit(module.apply)({"params": params}, inputs, noise=noise)
     close(slots, golden["output_slots"])
 
 

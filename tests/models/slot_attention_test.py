@@ -6,7 +6,7 @@ import pytest
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.attention import attend, attention_weights
-from perceiver_jax.models.slot_attention import GRADIENTS, INITIALIZERS, SlotAttention
+from perceiver_jax.models.slot_attention import GRADIENTS, INITIALIZERS, HeldInputs, SlotAttention, StreamedInputs
 
 SMALL = {"num_slots": 4, "slot_dim": 8, "mlp_dim": 16}
 
@@ -102,8 +102,7 @@ def test_the_implicit_gradient_is_that_of_the_last_step_alone(case):
     before = module.apply(variables, inputs, noise=noise, num_iterations=2).slots
 
     def last_step(module, inputs, slots):
-        inputs = module.input_norm(inputs)
-        return module.update(slots, module.key(inputs)[:, :, None], module.value(inputs)[:, :, None])[0]
+        return module.update(slots, module.project(inputs))[0]
 
     def through(slots_of):
         return jax.jit(jax.grad(lambda variables: (slots_of(variables) ** 2).sum()))(variables)["params"]
@@ -116,6 +115,50 @@ def test_the_implicit_gradient_is_that_of_the_last_step_alone(case):
             np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4)
     full = through(lambda variables: module.apply(variables, inputs, noise=noise).slots)
     assert not np.allclose(full["key"]["kernel"], alone["key"]["kernel"], atol=1e-2)
+
+
+def moved(variables):
+    """The parameters a little away from where they begin, where the norm's offset is zero."""
+    leaves, tree = jax.tree.flatten(variables)
+    keys = jax.random.split(jax.random.key(3), len(leaves))
+    noisy = [leaf + 0.2 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    return jax.tree.unflatten(tree, noisy)
+
+
+@pytest.mark.parametrize("slot_dim", [8, 5])  # with 5, fewer than the channels, keys and values are held
+@pytest.mark.parametrize("gradient", ["full", "bilevel"])
+def test_long_inputs_are_grouped_alike(case, gradient, slot_dim):
+    """Values, maps and gradients, also those of the inputs, of the dense and the chunked path."""
+    inputs, noise = case[2], case[3][..., :slot_dim]
+    fields = SMALL | {"slot_dim": slot_dim, "gradient": gradient}
+    dense, chunked = (SlotAttention(**fields, attention=path, chunk_size=4) for path in ("dense", "chunked"))
+    variables = moved(dense.init(jax.random.key(0), inputs, noise=noise))
+
+    def run(module):
+        def loss(variables, inputs):
+            slots, maps = module.apply(variables, inputs, noise=noise)
+            return (slots**2).sum() + (maps**2).sum(), (slots, maps)
+
+        return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(variables, inputs)
+
+    kinds = [type(module.bind(variables).project(inputs)) for module in (dense, chunked)]
+    assert kinds == [HeldInputs, StreamedInputs if slot_dim == 8 else HeldInputs]
+    for one, other in zip(*map(jax.tree.leaves, (run(dense), run(chunked))), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_long_inputs_cost_no_memory_but_their_own():
+    """Without their gradient, the input alone grows."""
+
+    def temporary_bytes(length):
+        module = SlotAttention(num_slots=4, slot_dim=32, mlp_dim=32, attention="chunked", chunk_size=128)
+        inputs, noise = jax.ShapeDtypeStruct((1, length, 32), jnp.float32), jnp.zeros((1, 4, 32))
+        variables = jax.eval_shape(lambda inputs: module.init(jax.random.key(0), inputs, noise=noise), inputs)
+        step = jax.grad(lambda variables, inputs: module.apply(variables, inputs, noise=noise).slots.sum())
+        return jax.jit(step).lower(variables, inputs).compile().memory_analysis().temp_size_in_bytes
+
+    short, long = temporary_bytes(1024), temporary_bytes(16384)
+    assert long < 1.3 * short < 4 * 32 * 16384
 
 
 def test_every_wrong_field_is_named(case):
