@@ -11,7 +11,8 @@ but that they clip each component of the gradient. `:cpu`: for two cores; `:tiny
 --config.data.order says in which order the slots of an image come (`perceiver_jax/data/codes.py`): sorted is best.
 
 `:cpu`, on seed 0 of configs/svq.py:cpu: 3.26 bits a code (unigrams 5.63); 49.0 % of samples are scenes by
-the exact parser, of codes drawn by unigrams none. The others: not measured.
+the exact parser, of codes drawn by unigrams none. On :cpu,multi_dsprites: 3.62 (5.82); 26.2 %, unigrams 0.2 %, in
+29 min 26 s on two cores. The others: not measured.
 """
 
 from perceiver_jax.config import ConfigDict, default, section, vary
