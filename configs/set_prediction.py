@@ -8,9 +8,8 @@ Default: CLEVR with masks, whole frames on 128 pixels, up to 10 objects, batch 5
 https://storage.googleapis.com/multi-object-datasets/ goes into data/clevr_with_masks. Not measured here.
 `:cpu`: shapes in 6 colours and 2 sizes on 32 pixels, for two cores; `:tiny` checks everything in a minute.
 
-`:cpu`, seed 0, two cores (Zen 4 class) beside other work: after 781 of its 2,500 steps, 65 s of CPU time with
-compilation, validation AP is 12.6 % at any distance (1.4 % for always the four most frequent objects), 0.5 % within 1,
-below 0.1 % nearer; the training loss fell from 0.289 to 0.19. Not measured to the end.
+`:cpu`, seed 0, 1,000 test images: AP 60.2 % at any distance, 40.1, 11.5, 1.5 and 0.1 % within 1, 0.5, 0.25 and 0.125;
+9 min 27 s on one of two busy cores. Rates of 2e-3 unlearned what they had learned: 6.9 % after 2,500 steps.
 """
 
 from perceiver_jax.config import ConfigDict, default, section, vary
@@ -36,13 +35,13 @@ def get_config(variants: str = "") -> ConfigDict:
 
 
 def cpu(config: ConfigDict) -> None:
-    """Up to 4 shapes, an MLP on each patch."""
+    """Up to 4 shapes, an MLP on each patch and what is around it."""
     radius = {"min_radius": 0.12, "max_radius": 0.2}
     config.data = section("data", "shapes", size=32, max_objects=4, num_colours=6, num_sizes=2, **radius)
-    config.model.encoder = section("encoder", "patches", patch_size=4, num_channels=128)
+    config.model.encoder = section("encoder", "patches", patch_size=4, context=4, num_channels=128)
     config.model.num_slots = 4
-    config.batch_size, config.num_steps = 64, 2_500
-    config.optimizer.update(learning_rate=2e-3, clip_norm=1.0)
+    config.batch_size, config.num_steps, config.evaluation.every_epochs = 64, 10_000, 2.0
+    config.optimizer.update(learning_rate=5e-4, clip_norm=1.0)
     config.schedule = section("schedule", "cosine", warmup_steps=100)
 
 
@@ -53,6 +52,7 @@ def tiny(config: ConfigDict) -> None:
     config.data.update(min_radius=0.15, max_radius=0.25, num_colours=3)
     config.model.encoder.num_channels = 32
     config.model.update(num_slots=2, slot_dim=32, mlp_dim=32, feature_dim=32, head_dim=32)
-    config.batch_size, config.num_steps, config.num_epochs = 32, None, 4.0
+    config.batch_size, config.num_steps, config.num_epochs, config.evaluation.every_epochs = 32, None, 4.0, 1.0
     config.log_every_steps = 32
+    config.optimizer.learning_rate = 2e-3
     config.schedule.warmup_steps = 20
