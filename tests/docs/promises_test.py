@@ -47,7 +47,7 @@ def test_the_check_sees():
     assert lacks("docs/promises_test.py", "nothing") and lacks("no_test.py", "")
 
 
-@pytest.mark.parametrize("row", promises(), ids=lambda row: row[2:60])
+@pytest.mark.parametrize("row", list(promises()), ids=lambda row: row[2:60])
 def test_a_promise_names_tests_that_are_there(row):
     assert named(row)
     assert [place for place in named(row) if lacks(*place)] == []
