@@ -18,7 +18,8 @@ codes of every codebook in use, perplexity 49.8; 26 min 31 s on one of two busy 
 
 from perceiver_jax.config import ConfigDict, default, section, vary
 
-ABLATIONS = ("one_iteration", "fewer_codebooks", "convolutions")
+ABLATIONS = ("one_iteration", "fewer_codebooks", "convolutions", "transformer")
+NEXT_STAGES = {"prior": "svq_prior.py"}
 
 
 def get_config(variants: str = "") -> ConfigDict:

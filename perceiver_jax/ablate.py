@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train variants of a config over seeds: `python -m perceiver_jax.ablate --config=CONFIG [--seeds=3] [--workdir=DIR]`.
 
-The variants are the config itself (`base`) and those that its file lists as `ABLATIONS`, or all combinations of the
-values that --sweep gives. Each is trained by `main` and evaluated in processes and a run folder of its own,
+The variants are the config itself (`base`), those that its file lists as `ABLATIONS` and the stages that begin with a
+run of `base` (`NEXT_STAGES`), or all combinations of the values that --sweep gives. Each is trained by `main` and evaluated in processes and a run folder of its own,
 DIR/VARIANT-SEED; what it says goes to DIR/VARIANT-SEED.log. The same command goes on where it was stopped.
 DIR/ablation.md, .csv and .png have a row for each variant: mean and standard deviation over its seeds.
 """
@@ -55,7 +55,8 @@ def main(argv: Sequence[str]) -> None:
 
 def _run(variant, folder: Path, given: Sequence[str], seed: int, split: str) -> SeparateRun:
     run = folder / f"{variant.name}-{seed}"
-    train_it = ("main", *variant.arguments(given), f"--config.seed={seed}", f"--workdir={run}")
+    begins = [f"--config.init_from={folder}/{variant.follows}-{seed}"] if variant.follows else []
+    train_it = ("main", *variant.arguments(given), *begins, f"--config.seed={seed}", f"--workdir={run}")
     return SeparateRun(variant.name, run, (train_it, ("evaluate", f"--workdir={run}", f"--split={split}")))
 
 

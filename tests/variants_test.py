@@ -26,3 +26,14 @@ def test_a_file_names_its_own(tmp_path):
         ("flat", f"{file}:tiny,flat"),
     ]
     assert chosen(str(file), [], ["narrow"])[0].config == f"{file}:narrow"
+
+
+def test_a_stage_follows_a_run_of_the_config_itself(tmp_path):
+    file = tmp_path / "first.py"
+    file.write_text('ABLATIONS = ("flat",)\nNEXT_STAGES = {"prior": "second.py"}\n')
+    base, flat, prior = chosen(f"{file}:tiny,wide", [], [])
+    assert (base.follows, flat.follows, prior.follows) == ("", "", "base")
+    given = ["--config.num_steps=9", "--config.model.num_slots=3", "--config.evaluation.batch_size=8"]
+    assert flat.arguments(given) == [f"--config={file}:tiny,wide,flat", *given]
+    assert prior.arguments(given) == [f"--config={tmp_path}/second.py:tiny", given[0], given[2]]
+    assert [variant.name for variant in chosen(str(file), [], ["prior"])] == ["base", "prior"]

@@ -57,7 +57,7 @@ def test_step_by_step_equals_all_at_once(case):
     step = jax.jit(lambda row, cache, t: module.apply(variables, row, cache, t, method="step"))
     for t in range(6):
         row, cache = step(tokens[:, t - 1], cache, t)  # at 0 the last one, which must not be read
-        np.testing.assert_allclose(row, together[:, t], atol=2e-5)
+        np.testing.assert_allclose(row, together[:, t], rtol=1e-5, atol=5e-5)
 
 
 def test_a_token_changes_only_what_comes_after_it(case):
