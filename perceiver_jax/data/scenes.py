@@ -207,7 +207,12 @@ def _few(numbers: np.ndarray, count: int) -> np.ndarray:
     return np.floor(numbers * count)
 
 
-BACKGROUNDS = ("gray", "colour", "black")
+VARIANTS = {  # least and most sprites, background, colours of the sprites
+    "colored_on_grayscale": (2, 5, "gray", "bright"),
+    "colored_on_colored": (1, 4, "rgb", "rgb"),
+    "binarized": (2, 3, "black", "white"),
+}
+BACKGROUNDS = ("gray", "colour", "rgb", "black")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -215,26 +220,50 @@ class Sprites(Scenes):
     """Squares, ellipses and hearts with any turn, on one colour: Multi-dSprites' variants.
 
     Attributes:
-        background: "gray" is `colored_on_grayscale` (2 to 5 sprites), "colour" `colored_on_colored` (1 to 4), "black"
-            the sprites alone.
+        variant: of the published set: "colored_on_grayscale" (2 to 5 bright sprites), "colored_on_colored" (1 to 4
+            sprites, all colours random red, green and blue), "binarized" (2 or 3 white ones on black).
+        min_objects, max_objects: other numbers than the variant's.
+        background: another than the variant's: "gray", "colour" (random hue, saturation and value), "rgb" (random red,
+            green and blue) or "black".
+
+    Raises:
+        ConfigError: also an unknown variant or background, or `num_colours` of one whose sprites are not bright.
     """
 
-    max_objects: int = 5
+    min_objects: int | None = None
+    max_objects: int | None = None
     min_radius: float = 0.12
     max_radius: float = 0.24
-    background: str = "gray"
+    variant: str = "colored_on_grayscale"
+    background: str = ""
 
     shapes = ("square", "ellipse", "heart")
     turned = True
 
     def __post_init__(self):
+        if self.variant not in VARIANTS:
+            raise ConfigError(f"variant={self.variant!r}: expected one of {', '.join(VARIANTS)}.")
+        *counts, background, colours = VARIANTS[self.variant]
+        for name, count in zip(("min_objects", "max_objects"), counts, strict=True):
+            object.__setattr__(self, name, count if getattr(self, name) is None else getattr(self, name))
+        object.__setattr__(self, "background", self.background or background)
         super().__post_init__()
         if self.background not in BACKGROUNDS:
             raise ConfigError(f"background={self.background!r}: expected one of {', '.join(BACKGROUNDS)}.")
+        if self.num_colours and colours != "bright":
+            raise ConfigError(f"num_colours={self.num_colours}: expected 0 with variant={self.variant!r}.")
+
+    def _colours(self, key: np.ndarray) -> np.ndarray:
+        colours = VARIANTS[self.variant][-1]
+        if colours == "bright":
+            return super()._colours(key)
+        numbers = randomness.uniform(key, (self.max_objects, 3))
+        return np.ones_like(numbers) if colours == "white" else numbers
 
     def _background(self, key: Callable[[str], np.ndarray]) -> np.ndarray:
         numbers = randomness.uniform(key("background"), (3,))
-        colours = {"black": 0 * numbers, "gray": numbers[:, :1].repeat(3, 1), "colour": from_hsv(*numbers.T)}
+        colours = {"gray": numbers[:, :1].repeat(3, 1), "colour": from_hsv(*numbers.T)}
+        colours |= {"rgb": numbers, "black": 0 * numbers}
         pixels = (255 * colours[self.background] + 0.5).astype(np.uint8)
         return np.broadcast_to(pixels[:, None, None], (len(pixels), self.size, self.size, 3)).copy()
 
