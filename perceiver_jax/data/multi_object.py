@@ -33,7 +33,7 @@ class Published:
     """A set as it was published.
 
     Attributes:
-        file: in the bucket; "" where its name is not known here.
+        file: in the bucket.
         image: shape.
         entities: masks of an image, the background among them.
         entities_last: whether the masks are (height, width, entities, 1) instead of entities first.
@@ -61,7 +61,7 @@ CLEVR = (
     *(Property(*each) for each in (("size", 2), ("material", 2), ("shape", 3), ("color", 8))),
 )
 SPRITES = {"entities_last": True, "angle": "orientation"}
-ROOM = {"image": (64, 64, 3), "background": 4}  # sky, floor, two walls
+ROOM = {"image": (64, 64, 3), "background": 4}  # sky, floor, two walls; its test sets have 922 records
 PUBLISHED = {
     "clevr_with_masks": Published(
         "clevr_with_masks/clevr_with_masks_train.tfrecords",
@@ -82,8 +82,12 @@ PUBLISHED = {
     ),
     "tetrominoes": Published("tetrominoes/tetrominoes_train.tfrecords", (35, 35, 3), 4),
     "objects_room": Published("objects_room/objects_room_train.tfrecords", entities=7, **ROOM),
-    "objects_room_six_objects": Published("", entities=10, **ROOM),
-    "objects_room_identical_color": Published("", entities=10, **ROOM),
+    **{
+        f"objects_room_{name}": Published(
+            f"objects_room/objects_room_test_{name}.tfrecords", entities=entities, num_train=282, **ROOM
+        )
+        for name, entities in (("empty_room", 4), ("six_objects", 10), ("identical_color", 10))
+    },
 }
 
 
@@ -96,7 +100,7 @@ class MultiObject(stored_scenes.StoredScenes):
         dataset: which set it is, a name of `PUBLISHED`.
         max_objects: scenes with more are left out, by the file's `visibility` (6: CLEVR6); None for all.
         num_train: how many records of the file, from the first on, training scenes are taken from; None as published
-            (70,000 of CLEVR, else 60,000).
+            (70,000 of CLEVR, else 60,000; 282 of Objects Room's test sets, which leaves 320 for each other split).
         full_frame: the whole picture, pressed into a square of `image_size` (as published for set prediction), and not
             the part that is used for object discovery.
         num_test: the next scenes, 320 as published.
@@ -162,11 +166,12 @@ class MultiObject(stored_scenes.StoredScenes):
         seen = masks.any((1, 2))
         if "visibility" in features:
             seen = _tensor(features, "visibility", (published.entities,), where)[published.background :] > 0.5
-        most = min(self.max_objects or len(masks), len(masks))
+        most = min(self.max_objects or len(masks) or 1, max(len(masks), 1))  # an empty room has room for one
         if seen.sum() > most:
             return None
         crop = (0, height, 0, width) if self.full_frame else published.crop
-        objects = fitted(numbered(masks[seen]) if seen.any() else masks[0] * 0, crop, self.image_size, False)
+        objects = numbered(masks[seen]) if seen.any() else np.zeros((height, width), np.uint8)
+        objects = fitted(objects, crop, self.image_size, False)
         image = fitted(image, crop, self.image_size, True)
         attributes = measured(image, objects, most)
         for column, feature, first in (("shape", "shape", 1.0), ("angle", published.angle, 0.0)):
@@ -202,11 +207,11 @@ class MultiObject(stored_scenes.StoredScenes):
             return found[0]
         problem = f"several: {', '.join(file.name for file in found)}. Set the path to one" if found else "none here"
         again = own_command() or "python -m perceiver_jax.main --config=configs/slot_attention.py:clevr6"
-        address = (
-            f"{BUCKET}/{published}" if published.name else "https://github.com/google-deepmind/multi_object_datasets"
-        )
+        place = f"into {path}"
+        if path.suffix:
+            place = f"into {path.parent}" + (f" as {path.name}" if path.name != published.name else "")
         raise ConfigError(
-            f"{path}: expected one .tfrecords file, got {problem}. Fetch {address} into {path} and run: {again}"
+            f"{path}: expected one .tfrecords file, got {problem}. Fetch {BUCKET}/{published} {place} and run: {again}"
         )
 
 
