@@ -25,7 +25,7 @@ from perceiver_jax.invocation import own_command
 LOG = logging.getLogger(__name__)
 BUCKET = "https://storage.googleapis.com/multi-object-datasets"
 TOLD_EVERY = 5_000  # records
-LARGEST = 1e3  # coordinate of an object: those of CLEVR are within 3
+LARGEST = 1e3  # coordinate or code of an object: those of CLEVR are within 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +177,7 @@ class MultiObject(stored_scenes.StoredScenes):
         for column, feature, first in (("shape", "shape", 1.0), ("angle", published.angle, 0.0)):
             if feature in features:
                 codes = _tensor(features, feature, (published.entities,), where)[published.background :][seen]
+                _check_range(codes, -LARGEST, LARGEST, f"{where}: {feature}")
                 attributes[: len(codes), ATTRIBUTES.index(column)] = (codes - first) * attributes[: len(codes), 0]
         if not published.properties:
             return Scene(image, objects, attributes)
@@ -225,10 +226,15 @@ def _values(
     """
     values = _tensor(features, of.name, (count,), where)[entities].astype(np.float32)
     low, high = (1, of.num_classes) if of.num_classes else (-LARGEST, LARGEST)
-    if not ((values >= low) & (values <= high)).all():
-        raise ConfigError(f"{where}: {of.name}: expected {low:g} to {high:g}, got {', '.join(map(str, values))}.")
+    _check_range(values, low, high, f"{where}: {of.name}")
     values = values - 1 if of.num_classes else values / of.scale + 0.5
     return np.pad(values, (0, most - len(values)))
+
+
+def _check_range(values: np.ndarray, low: float, high: float, what: str) -> None:
+    """Raises ConfigError where a value is beyond these, or is none."""
+    if not ((values >= low) & (values <= high)).all():
+        raise ConfigError(f"{what}: expected {low:g} to {high:g}, got {', '.join(map(str, values))}.")
 
 
 def _tensor(features: dict[str, np.ndarray], name: str, shape: tuple[int, ...], where: str) -> np.ndarray:

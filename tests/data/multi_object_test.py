@@ -105,6 +105,17 @@ def test_a_class_that_there_is_not_names_the_record(tmp_path):
         source.num_examples("train")
 
 
+@pytest.mark.parametrize("name", ["shape", "orientation"])
+def test_a_number_that_is_none_names_the_record(tmp_path, name):
+    scene = multi_object_features("multi_dsprites_colored_on_colored", 0, 2)
+    scene[name][1] = np.nan
+    write_tfrecords(tmp_path / "a.tfrecords", map(example_message, [scene]))
+    sizes = {"num_train": 1, "num_validation": 0, "num_test": 0}
+    source = MultiObject(path=str(tmp_path), dataset="multi_dsprites_colored_on_colored", **sizes)
+    with pytest.raises(ConfigError, match=f"record 0: {name}: expected -1000 to 1000, got .*nan"):
+        source.num_examples("train")
+
+
 def test_the_set_is_read_once_and_mapped(tmp_path, monkeypatch):
     source, _ = source_of(tmp_path)
     first = source.load("train", np.arange(3), None)
