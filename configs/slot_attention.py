@@ -7,10 +7,10 @@ Default and `:shapes`: up to six discs, squares and triangles on 64 pixels, the 
 `:multi_dsprites`: sprites on grey, 6 slots. `:cpu`: patches and per-position MLPs on 32 pixels, for two cores: test
 FG-ARI 0.819 (five seeds, 0.814 to 0.827), 25 min on one core. `:tiny`: a check, a minute. The others: not measured.
 `:shapes,strided` and `:shapes,pixels` have cheaper decoders.
-The published sets: https://storage.googleapis.com/multi-object-datasets/ has the files clevr_with_masks/
-clevr_with_masks_train.tfrecords (10.5 GB; into data/clevr_with_masks, for `:clevr6` and `:clevr6_seed`) and
-tetrominoes/tetrominoes_train.tfrecords (into data/tetrominoes). `:own` takes a folder or .npz of images with or without
-masks: --config.data.path=DIR_OR_NPZ (`perceiver_jax/data/scene_folders.py`, `scene_arrays.py`: names in them).
+`:clevr6`, `:clevr6_seed`, `:tetrominoes`, `:published_multi_dsprites` and `:objects_room` read published files, e.g.
+https://storage.googleapis.com/multi-object-datasets/clevr_with_masks/clevr_with_masks_train.tfrecords (10.5 GB) in
+data/clevr_with_masks; `docs/data.md` has the others. `:own` takes a folder or .npz of images with or without masks:
+--config.data.path=DIR_OR_NPZ (names in them: `perceiver_jax/data/scene_folders.py`, `scene_arrays.py`).
 """
 
 import pathlib
@@ -29,18 +29,18 @@ def get_config(variants: str = "") -> ConfigDict:
     config = default()
     config.num_epochs, config.log_every_steps = 100.0, 100
     config.evaluation.update(batch_size=64, metric="fg_ari", mode="max")
-    config.data = section("data", "shapes")
-    config.task = section("task", "object_discovery")
-    config.model = section(
-        "model",
-        "slot_autoencoder",
-        encoder=section("encoder", "convolutions", num_channels=32),
-        decoder=section("decoder", "convolutions", num_channels=32, strides=(1, 1, 1)),
-    )
+    config.data, config.task = section("data", "shapes"), section("task", "object_discovery")
+    encoder = section("encoder", "convolutions", num_channels=32)
+    decoder = section("decoder", "convolutions", num_channels=32, strides=(1, 1, 1))
+    config.model = section("model", "slot_autoencoder", encoder=encoder, decoder=decoder)
     config.optimizer = section("optimizer", "adam", learning_rate=4e-4)
     config.schedule = section("schedule", "exponential", gamma=0.5, decay_steps=100_000, warmup_steps=10_000)
     others = {"shapes": lambda config: None, "multi_dsprites": multi_dsprites, "own": own, "cpu": cpu, "tiny": tiny}
-    published = {"clevr6": clevr6, "clevr6_seed": clevr6_seed, "tetrominoes": tetrominoes, "pixels": pixels}
+    published = {"clevr6": clevr6, "clevr6_seed": clevr6_seed, "pixels": pixels}
+    published["tetrominoes"] = lambda config: of_file(config, "tetrominoes", 4)
+    published["objects_room"] = lambda config: of_file(config, "objects_room", 7)
+    sprites = "multi_dsprites_colored_on_grayscale"
+    published["published_multi_dsprites"] = lambda config: of_file(config, sprites, 6)
     changes = {
         "strided": lambda config: config.model.decoder.update(strides=(2, 2, 2, 1)),  # from an eighth of the image
         "one_iteration": lambda config: config.model.update(num_iterations=1),
@@ -69,10 +69,10 @@ def clevr6_seed(config: ConfigDict) -> None:
     config.batch_size, config.num_epochs = 32, 200.0
 
 
-def tetrominoes(config: ConfigDict) -> None:
-    """3 tetrominoes on 35 pixels, 4 slots, batch 64, 500,000 steps, as published."""
-    config.data = section("data", "multi_object", path="data/tetrominoes", dataset="tetrominoes")
-    config.model.num_slots = 4
+def of_file(config: ConfigDict, dataset: str, num_slots: int) -> None:
+    """A published file, 60,000 images, a slot for each object and the background, batch 64, 500,000 steps."""
+    config.data = section("data", "multi_object", path=f"data/{dataset.partition('_colored')[0]}", dataset=dataset)
+    config.model.num_slots = num_slots
     config.batch_size, config.num_steps = 64, 500_000
 
 

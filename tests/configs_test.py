@@ -35,7 +35,8 @@ VARIANTS = {
     "imagenet": ["", "io_fourier", "io_learned", "io_conv", "tiny"],
     "slot_attention": [
         *("", "shapes", "multi_dsprites", "cpu", "tiny"),
-        *("clevr6", "clevr6_seed", "tetrominoes", "own", "strided", "pixels", "one_iteration"),
+        *("clevr6", "clevr6_seed", "tetrominoes", "published_multi_dsprites", "objects_room", "own"),
+        *("strided", "pixels", "one_iteration"),
     ],
     "set_prediction": ["", "cpu", "tiny"],
     "svq_prior": ["", "shapes", "multi_dsprites", "official", "cpu", "tiny"],
@@ -109,8 +110,9 @@ def images(tmp_path_factory):
 def scenes(tmp_path_factory):
     """The published sets of objects, and own images, in small; the number of records for training."""
     folder = tmp_path_factory.mktemp("scenes")
-    for dataset in ("clevr_with_masks", "tetrominoes"):
-        sets.write_multi_object(folder / dataset / "a.tfrecords", dataset, (3, 2, 1, 2))
+    for dataset in ("clevr_with_masks", "tetrominoes", "objects_room", "multi_dsprites_colored_on_grayscale"):
+        name = dataset.removesuffix("_colored_on_grayscale")
+        sets.write_multi_object(folder / name / "a.tfrecords", dataset, (3, 2, 1, 2))
     sets.write_scene_images(folder / "own_scenes", "planes", 10)
     return folder
 

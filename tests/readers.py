@@ -4,11 +4,14 @@
 `fuzz_test` damages the files and reads them. A new format is one line in `READERS`.
 """
 
+import dataclasses
+import gzip
 import importlib.util
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import jax
 import numpy as np
@@ -20,7 +23,7 @@ from perceiver_jax.data.fetch import find_set
 from perceiver_jax.data.layouts import form, read_layout
 from perceiver_jax.data.modelnet import WANTED
 from perceiver_jax.data.modelnet_hdf5 import Clouds, read_hdf5
-from perceiver_jax.data.multi_object import MultiObject
+from perceiver_jax.data.multi_object import PUBLISHED, MultiObject
 from perceiver_jax.data.off import read_off
 from perceiver_jax.data.own_scenes import OwnScenes
 from perceiver_jax.files import write_json
@@ -251,6 +254,32 @@ def _read_tfrecords(folder: Path) -> None:
     assert [scene.objects.max() for scene in scenes] == [1, 3, 2, 1]
 
 
+TINY = {
+    name: dataclasses.replace(PUBLISHED[name], image=(8, 8, 3), entities=3, crop=())
+    for name in ("clevr_with_masks", "multi_dsprites_colored_on_colored")
+}
+
+
+def _write_unpacked(folder: Path) -> None:
+    """The content of files, small, that are packed when they are read: gzip's checksum fits what was damaged."""
+    with mock.patch.dict(PUBLISHED, TINY):
+        for name in TINY:
+            sets.write_multi_object(folder / "a.tfrecords", name, (2, 1))
+            (folder / f"{name}.content").write_bytes(gzip.decompress((folder / "a.tfrecords").read_bytes()))
+    (folder / "a.tfrecords").unlink()
+
+
+def _read_unpacked(folder: Path) -> None:
+    with mock.patch.dict(PUBLISHED, TINY):
+        for name in TINY:
+            (folder / name).write_bytes(gzip.compress((folder / f"{name}.content").read_bytes(), 1))
+            source = MultiObject(path="", dataset=name, num_train=1, num_validation=0, num_test=1, image_size=8)
+            for split, scene in source.scenes(folder / name):
+                assert split in ("train", "test") and scene.image.shape == (8, 8, 3) and scene.objects.max() <= 2
+                for numbers in (scene.attributes, scene.properties):
+                    assert numbers is None or (len(numbers) == 2 and np.isfinite(numbers).all())
+
+
 def _write_scene_arrays(folder: Path) -> None:
     images, objects = sets.write_scene_images(folder / "images", "planes", 4)
     np.savez(folder / "set.npz", images=images, masks=objects)
@@ -316,6 +345,7 @@ READERS = (
     Reader("tsv text", WRITERS["tsv"], "*", read_text),
     Reader("text by class", WRITERS["books"], "*", read_text),
     Reader("TFRecords", _write_tfrecords, "*.tfrecords", _read_tfrecords),
+    Reader("TFRecords unpacked", _write_unpacked, "*.content", _read_unpacked),
     Reader("scenes as files", _write_scene_arrays, "images/*", _read_scenes("images")),
     Reader("scenes as arrays", _write_scene_arrays, "*.npz", _read_scenes("set.npz")),
     Reader("prepared scenes", _write_stored_scenes, "*/*.npy", _read_stored_scenes),

@@ -25,7 +25,7 @@ from perceiver_jax.invocation import own_command
 LOG = logging.getLogger(__name__)
 BUCKET = "https://storage.googleapis.com/multi-object-datasets"
 TOLD_EVERY = 5_000  # records
-LARGEST = 1e3  # coordinate of an object: those of CLEVR are within 3
+LARGEST = 1e3  # coordinate or code of an object: those of CLEVR are within 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Published:
     """A set as it was published.
 
     Attributes:
-        file: in the bucket; "" where its name is not known here.
+        file: in the bucket.
         image: shape.
         entities: masks of an image, the background among them.
         entities_last: whether the masks are (height, width, entities, 1) instead of entities first.
@@ -61,7 +61,7 @@ CLEVR = (
     *(Property(*each) for each in (("size", 2), ("material", 2), ("shape", 3), ("color", 8))),
 )
 SPRITES = {"entities_last": True, "angle": "orientation"}
-ROOM = {"image": (64, 64, 3), "background": 4}  # sky, floor, two walls
+ROOM = {"image": (64, 64, 3), "background": 4}  # sky, floor, two walls; its test sets have 922 records
 PUBLISHED = {
     "clevr_with_masks": Published(
         "clevr_with_masks/clevr_with_masks_train.tfrecords",
@@ -82,8 +82,12 @@ PUBLISHED = {
     ),
     "tetrominoes": Published("tetrominoes/tetrominoes_train.tfrecords", (35, 35, 3), 4),
     "objects_room": Published("objects_room/objects_room_train.tfrecords", entities=7, **ROOM),
-    "objects_room_six_objects": Published("", entities=10, **ROOM),
-    "objects_room_identical_color": Published("", entities=10, **ROOM),
+    **{
+        f"objects_room_{name}": Published(
+            f"objects_room/objects_room_test_{name}.tfrecords", entities=entities, num_train=282, **ROOM
+        )
+        for name, entities in (("empty_room", 4), ("six_objects", 10), ("identical_color", 10))
+    },
 }
 
 
@@ -96,7 +100,7 @@ class MultiObject(stored_scenes.StoredScenes):
         dataset: which set it is, a name of `PUBLISHED`.
         max_objects: scenes with more are left out, by the file's `visibility` (6: CLEVR6); None for all.
         num_train: how many records of the file, from the first on, training scenes are taken from; None as published
-            (70,000 of CLEVR, else 60,000).
+            (70,000 of CLEVR, else 60,000; 282 of Objects Room's test sets, which leaves 320 for each other split).
         full_frame: the whole picture, pressed into a square of `image_size` (as published for set prediction), and not
             the part that is used for object discovery.
         num_test: the next scenes, 320 as published.
@@ -162,16 +166,18 @@ class MultiObject(stored_scenes.StoredScenes):
         seen = masks.any((1, 2))
         if "visibility" in features:
             seen = _tensor(features, "visibility", (published.entities,), where)[published.background :] > 0.5
-        most = min(self.max_objects or len(masks), len(masks))
+        most = min(self.max_objects or len(masks) or 1, max(len(masks), 1))  # an empty room has room for one
         if seen.sum() > most:
             return None
         crop = (0, height, 0, width) if self.full_frame else published.crop
-        objects = fitted(numbered(masks[seen]) if seen.any() else masks[0] * 0, crop, self.image_size, False)
+        objects = numbered(masks[seen]) if seen.any() else np.zeros((height, width), np.uint8)
+        objects = fitted(objects, crop, self.image_size, False)
         image = fitted(image, crop, self.image_size, True)
         attributes = measured(image, objects, most)
         for column, feature, first in (("shape", "shape", 1.0), ("angle", published.angle, 0.0)):
             if feature in features:
                 codes = _tensor(features, feature, (published.entities,), where)[published.background :][seen]
+                _check_range(codes, -LARGEST, LARGEST, f"{where}: {feature}")
                 attributes[: len(codes), ATTRIBUTES.index(column)] = (codes - first) * attributes[: len(codes), 0]
         if not published.properties:
             return Scene(image, objects, attributes)
@@ -202,11 +208,11 @@ class MultiObject(stored_scenes.StoredScenes):
             return found[0]
         problem = f"several: {', '.join(file.name for file in found)}. Set the path to one" if found else "none here"
         again = own_command() or "python -m perceiver_jax.main --config=configs/slot_attention.py:clevr6"
-        address = (
-            f"{BUCKET}/{published}" if published.name else "https://github.com/google-deepmind/multi_object_datasets"
-        )
+        place = f"into {path}"
+        if path.suffix:
+            place = f"into {path.parent}" + (f" as {path.name}" if path.name != published.name else "")
         raise ConfigError(
-            f"{path}: expected one .tfrecords file, got {problem}. Fetch {address} into {path} and run: {again}"
+            f"{path}: expected one .tfrecords file, got {problem}. Fetch {BUCKET}/{published} {place} and run: {again}"
         )
 
 
@@ -220,10 +226,15 @@ def _values(
     """
     values = _tensor(features, of.name, (count,), where)[entities].astype(np.float32)
     low, high = (1, of.num_classes) if of.num_classes else (-LARGEST, LARGEST)
-    if not ((values >= low) & (values <= high)).all():
-        raise ConfigError(f"{where}: {of.name}: expected {low:g} to {high:g}, got {', '.join(map(str, values))}.")
+    _check_range(values, low, high, f"{where}: {of.name}")
     values = values - 1 if of.num_classes else values / of.scale + 0.5
     return np.pad(values, (0, most - len(values)))
+
+
+def _check_range(values: np.ndarray, low: float, high: float, what: str) -> None:
+    """Raises ConfigError where a value is beyond these, or is none."""
+    if not ((values >= low) & (values <= high)).all():
+        raise ConfigError(f"{what}: expected {low:g} to {high:g}, got {', '.join(map(str, values))}.")
 
 
 def _tensor(features: dict[str, np.ndarray], name: str, shape: tuple[int, ...], where: str) -> np.ndarray:

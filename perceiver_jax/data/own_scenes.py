@@ -13,8 +13,8 @@ import numpy as np
 from perceiver_jax.data import randomness, stored_scenes
 from perceiver_jax.data.prepared import fingerprint, prepare, roots
 from perceiver_jax.data.scene_arrays import read_scenes
-from perceiver_jax.data.scene_folders import list_files, list_images, read_scene
-from perceiver_jax.data.scene_masks import Scene, fitted, measured, objects_of
+from perceiver_jax.data.scene_folders import in_planes, list_files, list_images, read_scene
+from perceiver_jax.data.scene_masks import Scene, fitted, measured, objects_of, renumbered
 from perceiver_jax.errors import ConfigError
 
 Pair = tuple[np.ndarray, np.ndarray | None, str]
@@ -28,14 +28,15 @@ class OwnScenes(stored_scenes.StoredScenes):
     Attributes:
         path: the folder, or the .npz.
         max_objects: the most an image may have; with masks only.
-        background_masks: how many of an image's first masks are background (1 in CLEVR's), where each object has one.
+        background_masks: how many of an image's first masks are background (1 in CLEVR's, 0 where there are masks of
+            objects alone), where each object has one.
         crop: rows and columns that are used, (top, bottom, left, right); CLEVR's are (29, 221, 64, 256).
         validation_fraction, test_fraction: share of the images.
         split_seed: chooses which.
 
     Raises:
         ConfigError: a value that cannot be; at the first use: no images, a broken one, a mask of another size, some
-            images without masks, more objects than `max_objects`.
+            images without masks, more objects than `max_objects`, a background that is none.
     """
 
     max_objects: int = 10
@@ -111,14 +112,14 @@ class OwnScenes(stored_scenes.StoredScenes):
         background = self.background_masks
         if path.suffix == ".npz":
             images, masks = read_scenes(path)
-            known = masks is not None
             return len(images), lambda i: (
                 images[i],
-                objects_of(list(masks[i]), background) if known else None,
+                _array_objects(masks[i], background, f"{path}: image {i}") if masks is not None else None,
                 f"{path}: image {i}",
             )
         files = list_files(path)
-        return len(files), lambda i: (*read_scene(*files[i], background), str(files[i][0]))
+        planes = in_planes(files, background)
+        return len(files), lambda i: (*read_scene(*files[i], planes, background), str(files[i][0]))
 
     def _prepared(self) -> pathlib.Path:
         path = pathlib.Path(self.path).expanduser()
@@ -131,3 +132,8 @@ class OwnScenes(stored_scenes.StoredScenes):
         return prepare(
             roots(path, self.prepared_path), name, lambda folder: stored_scenes.write(folder, self.scenes(path))
         )
+
+
+def _array_objects(planes: np.ndarray, background: int, where: str) -> np.ndarray:
+    """The numbers of an image's objects, from its masks in a .npz; a single one holds numbers."""
+    return objects_of(list(planes), background, where) if len(planes) > 1 else renumbered(planes[0])

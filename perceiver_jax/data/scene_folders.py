@@ -4,7 +4,7 @@
 Images at any depth. Masks have "mask" in the name of the file or of its folder; without this word, "image" and folders
 they are named as their image: one file with the number of the object at each pixel (0 background), or one for each
 object, `_0`, `_1`, ... (scene.png with scene_mask_0.png; images/a.png with masks/a.png; CLEVR_image_0.png with
-CLEVR_mask_0_3.png).
+CLEVR_mask_0_3.png), the first of which show the background (`background_masks`). Which of the two holds for all images.
 """
 
 import pathlib
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from perceiver_jax.data.image_folders import SUFFIXES, read_image
-from perceiver_jax.data.scene_masks import objects_of
+from perceiver_jax.data.scene_masks import objects_of, renumbered
 from perceiver_jax.errors import ConfigError
 
 
@@ -65,17 +65,42 @@ def _natural(name: str) -> list:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
-def read_scene(file: pathlib.Path, masks: list[pathlib.Path], background: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Image and numbers of its objects; None without masks.
+def in_planes(files: list[tuple[pathlib.Path, list[pathlib.Path]]], background: int) -> bool:
+    """Whether the masks of `list_files` show an object each: some image has several, or their names are numbered.
+
+    Args:
+        background: how many masks of each image show none.
 
     Raises:
-        ConfigError: a file is broken, or a mask has another size than the image.
+        ConfigError: so no image would have an object.
+    """
+    numbers = [mask for file, masks in files for mask in masks if _key(mask.name) != _key(file.name)]
+    most = max(len(masks) for _, masks in files)
+    if numbers and most <= background:
+        raise ConfigError(
+            f"{numbers[0]}: no image has more than {most} masks, all of them background: set "
+            "--config.data.background_masks=0 if they show an object each; if they hold numbers, name them without _0."
+        )
+    return bool(numbers) or most > 1
+
+
+def read_scene(
+    file: pathlib.Path, masks: list[pathlib.Path], planes: bool, background: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Image and numbers of its objects; None without masks.
+
+    Args:
+        planes: whether masks show an object each.
+        background: how many of the first masks show none.
+
+    Raises:
+        ConfigError: a file is broken, a mask has another size than the image, or the background is none.
     """
     image = read_image(file, None)
     if not masks:
         return image, None
-    planes = [_read_mask(mask, image.shape[:2]) for mask in masks]
-    return image, objects_of(planes, background)
+    read = [_read_mask(mask, image.shape[:2]) for mask in masks]
+    return image, objects_of(read, background, str(masks[0])) if planes else renumbered(read[0])
 
 
 def _read_mask(file: pathlib.Path, size: tuple[int, int]) -> np.ndarray:

@@ -8,9 +8,11 @@ import numpy as np
 from PIL import Image
 
 from perceiver_jax.data.scenes import ATTRIBUTES
+from perceiver_jax.errors import ConfigError
 
 MEASURED = ("present", "x", "y", "size", "red", "green", "blue", "visible")
 """The columns of `attributes` that `measured` fills in."""
+MOST_OPEN = 0.1  # of the pixels without an object, what masks of the background may leave out
 
 
 class Scene(NamedTuple):
@@ -33,18 +35,35 @@ def numbered(masks: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     return objects
 
 
-def objects_of(planes: list[np.ndarray], background: int) -> np.ndarray:
-    """Numbers from 1 on, in order: of the values of the only plane, or of planes that show an object each.
+def renumbered(values: np.ndarray) -> np.ndarray:
+    """(height, width) uint8: 0, and the numbers of the objects of one mask from 1 on, in order."""
+    found, places = np.unique(values, return_inverse=True)
+    numbers = np.cumsum(found > 0) if len(found) < 256 else np.full(len(found), 255)
+    return numbers.astype(np.uint8)[places.reshape(values.shape)]
+
+
+def objects_of(planes: list[np.ndarray], background: int, where: str) -> np.ndarray:
+    """(height, width) uint8: the numbers from 1 on of masks that show an object each, in order.
 
     Args:
-        background: how many of the first planes show none.
+        background: how many of the first masks show none.
+        where: file, for errors.
+
+    Raises:
+        ConfigError: the first masks leave open what no object covers, so that they are no background.
     """
-    if len(planes) == 1:
-        values, places = np.unique(planes[0], return_inverse=True)
-        numbers = np.cumsum(values > 0) if len(values) < 256 else np.full(len(values), 255)
-        return numbers.astype(np.uint8)[places.reshape(planes[0].shape)]
     shown = [plane for plane in planes[background:] if plane.any()]
-    return numbered(shown[:255]) if shown else np.zeros(planes[0].shape, np.uint8)
+    objects = numbered(shown[:255]) if shown else np.zeros(planes[0].shape, np.uint8)
+    if background:
+        behind = numbered(planes[:background]) > 0
+        open_share = 1 - behind[objects == 0].mean() if (objects == 0).any() else 0.0
+        if open_share > MOST_OPEN:
+            raise ConfigError(
+                f"{where}: no background in the first {background} of {len(planes)} masks: they leave open "
+                f"{open_share:.0%} of the pixels without an object. Set --config.data.background_masks=0 if all masks "
+                "show an object each."
+            )
+    return objects
 
 
 def fitted(array: np.ndarray, crop: Sequence[int], size: int | None, smooth: bool) -> np.ndarray:

@@ -3,11 +3,14 @@
 
 `Shapes`: discs, squares and triangles on black. `Sprites`: squares, ellipses and hearts with turns, as the published
 Multi-dSprites (https://github.com/google-deepmind/multi_object_datasets), whose outlines are drawn here anew. Later
-objects hide earlier ones. An object is drawn into the square around it alone, for a whole batch at once.
+objects hide earlier ones. An object is drawn into the square around it alone, with those of its shape and about its
+size of a whole batch at once.
 """
 
 import dataclasses
+import itertools
 import math
+import operator
 from collections.abc import Callable
 
 import numpy as np
@@ -22,6 +25,7 @@ ATTRIBUTES = ("present", "shape", "x", "y", "size", "angle", "red", "green", "bl
 """Columns of the array `attributes`: shape is an index into the source's `shapes`, x, y and size are shares of the
 image (size: of the circle around the object, its radius), angle in radians, colours from 0 to 1, visible the share of
 the object's pixels that nothing hides."""
+GRID = 4  # pixels: how far such squares reach from their middle is a multiple of it
 SPAN = 6.0  # an image is as wide as the floor of CLEVR's scenes, so that distances between objects compare
 
 
@@ -123,10 +127,12 @@ class Scenes(Procedural):
             return self._key(split, ids, stream)
 
         attributes = self._attributes(key)
-        image, objects = self._background(key), np.zeros((len(ids), self.size, self.size), np.uint8)
-        pixels = [self._draw(image, objects, attributes[:, i], i + 1) for i in range(self.max_objects)]
+        objects, pixels = self._draw(attributes)
+        colours = np.concatenate([self._background(key)[:, None], attributes[..., 6:9]], 1)
+        places = objects + np.arange(len(ids))[:, None, None] * colours.shape[1]
+        image = (255 * colours + 0.5).astype(np.uint8).reshape(-1, 3).take(places, axis=0)
         counts = np.stack([np.bincount(row.ravel(), minlength=self.max_objects + 1)[1:] for row in objects])
-        attributes[..., -1] = counts / np.maximum(np.stack(pixels, 1), 1)
+        attributes[..., -1] = counts / np.maximum(pixels, 1)
         batch = {"image": image, "objects": objects, "attributes": attributes}
         if self._properties:
             shape, x, y = np.moveaxis(attributes[..., 1:4], -1, 0)
@@ -170,31 +176,36 @@ class Scenes(Procedural):
         return from_hsv(hue, 0.6 + 0.4 * saturation, 0.6 + 0.4 * value)
 
     def _background(self, key: Callable[[str], np.ndarray]) -> np.ndarray:
-        return np.zeros((len(key("background")), self.size, self.size, 3), np.uint8)
+        """(batch, 3) in [0, 1]."""
+        return np.zeros((len(key("background")), 3), np.float32)
 
-    def _draw(self, image: np.ndarray, objects: np.ndarray, attributes: np.ndarray, number: int) -> np.ndarray:
-        """Object `number` of every image that has it, into both, in place; returns how many pixels it has."""
-        rows = np.flatnonzero(attributes[:, 0])
-        shape, x, y, radius, angle = (attributes[rows, k, None, None] for k in range(1, 6))
-        reach = math.ceil(self.max_radius * self.size)
-        steps = np.arange(-reach, reach + 1)
-        middle = np.floor(attributes[rows][:, 2:4] * self.size).astype(np.int64)
-        across, down = (middle[:, k, None] + steps for k in (0, 1))
+    def _draw(self, attributes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(batch, size, size) uint8, the objects that are seen, and (batch, max_objects), how many pixels each has."""
+        objects = np.zeros((len(attributes), self.size, self.size), np.uint8)
+        pixels, boxes = np.zeros(attributes.shape[:2], np.int64), []
+        reach = GRID * np.ceil(attributes[..., 4] * self.size / GRID).astype(np.int64)
+        for index, most in itertools.product(range(len(self.shapes)), np.unique(reach[attributes[..., 0] > 0])):
+            alike = (attributes[..., 0] > 0) & (attributes[..., 1] == index) & (reach == most)
+            row, number = np.nonzero(alike)
+            inside, top, left = self._inside(self.shapes[index], attributes[alike], int(most))
+            pixels[alike] = inside.sum((1, 2))
+            boxes += zip(number, row, top, left, inside, strict=True)
+        for number, row, top, left, inside in sorted(boxes, key=operator.itemgetter(0)):
+            height, width = inside.shape
+            objects[row, top : top + height, left : left + width][inside] = number + 1
+        return objects, pixels
+
+    def _inside(self, shape: str, attributes: np.ndarray, reach: int) -> tuple[np.ndarray, ...]:
+        """Which pixels of a square around each of these objects are its own, and its first row and column."""
+        x, y, radius, angle = (attributes[:, k, None, None] for k in range(2, 6))
+        width = min(2 * reach + 1, self.size)
+        middle = np.floor(attributes[:, 2:4] * self.size).astype(np.int64)
+        left, top = np.clip(middle - reach, 0, self.size - width).T
+        across, down = (first[:, None] + np.arange(width) for first in (left, top))
         right = ((across + 0.5) / self.size)[:, None, :].astype(np.float32) - x
         below = ((down + 0.5) / self.size)[:, :, None].astype(np.float32) - y
         cosine, sine = np.cos(angle) / radius, np.sin(angle) / radius
-        u, v = cosine * right + sine * below, cosine * below - sine * right
-        inside = np.empty(u.shape, bool)
-        for index, name in enumerate(self.shapes):
-            same = shape[:, 0, 0] == index
-            inside[same] = OUTLINES[name](u[same], v[same]) <= 0
-        which, row, column = np.nonzero(inside)
-        at = rows[which], down[which, row], across[which, column]
-        objects[at] = number
-        image[at] = (255 * attributes[rows, 6:9] + 0.5).astype(np.uint8)[which]
-        pixels = np.zeros(len(image), np.int64)
-        pixels[rows] = inside.sum((1, 2))
-        return pixels
+        return OUTLINES[shape](cosine * right + sine * below, cosine * below - sine * right) <= 0, top, left
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -207,7 +218,12 @@ def _few(numbers: np.ndarray, count: int) -> np.ndarray:
     return np.floor(numbers * count)
 
 
-BACKGROUNDS = ("gray", "colour", "black")
+VARIANTS = {  # least and most sprites, background, colours of the sprites
+    "colored_on_grayscale": (2, 5, "gray", "bright"),
+    "colored_on_colored": (1, 4, "rgb", "rgb"),
+    "binarized": (2, 3, "black", "white"),
+}
+BACKGROUNDS = ("gray", "colour", "rgb", "black")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -215,28 +231,51 @@ class Sprites(Scenes):
     """Squares, ellipses and hearts with any turn, on one colour: Multi-dSprites' variants.
 
     Attributes:
-        background: "gray" is `colored_on_grayscale` (2 to 5 sprites), "colour" `colored_on_colored` (1 to 4), "black"
-            the sprites alone.
+        variant: of the published set: "colored_on_grayscale" (2 to 5 bright sprites), "colored_on_colored" (1 to 4
+            sprites, all colours random red, green and blue), "binarized" (2 or 3 white ones on black).
+        min_objects, max_objects: other numbers than the variant's.
+        background: another than the variant's: "gray", "colour" (random hue, saturation and value), "rgb" (random red,
+            green and blue) or "black".
+
+    Raises:
+        ConfigError: also an unknown variant or background, or `num_colours` of one whose sprites are not bright.
     """
 
-    max_objects: int = 5
+    min_objects: int | None = None
+    max_objects: int | None = None
     min_radius: float = 0.12
     max_radius: float = 0.24
-    background: str = "gray"
+    variant: str = "colored_on_grayscale"
+    background: str = ""
 
     shapes = ("square", "ellipse", "heart")
     turned = True
 
     def __post_init__(self):
+        if self.variant not in VARIANTS:
+            raise ConfigError(f"variant={self.variant!r}: expected one of {', '.join(VARIANTS)}.")
+        *counts, background, colours = VARIANTS[self.variant]
+        for name, count in zip(("min_objects", "max_objects"), counts, strict=True):
+            object.__setattr__(self, name, count if getattr(self, name) is None else getattr(self, name))
+        object.__setattr__(self, "background", self.background or background)
         super().__post_init__()
         if self.background not in BACKGROUNDS:
             raise ConfigError(f"background={self.background!r}: expected one of {', '.join(BACKGROUNDS)}.")
+        if self.num_colours and colours != "bright":
+            raise ConfigError(f"num_colours={self.num_colours}: expected 0 with variant={self.variant!r}.")
+
+    def _colours(self, key: np.ndarray) -> np.ndarray:
+        colours = VARIANTS[self.variant][-1]
+        if colours == "bright":
+            return super()._colours(key)
+        numbers = randomness.uniform(key, (self.max_objects, 3))
+        return np.ones_like(numbers) if colours == "white" else numbers
 
     def _background(self, key: Callable[[str], np.ndarray]) -> np.ndarray:
         numbers = randomness.uniform(key("background"), (3,))
-        colours = {"black": 0 * numbers, "gray": numbers[:, :1].repeat(3, 1), "colour": from_hsv(*numbers.T)}
-        pixels = (255 * colours[self.background] + 0.5).astype(np.uint8)
-        return np.broadcast_to(pixels[:, None, None], (len(pixels), self.size, self.size, 3)).copy()
+        colours = {"gray": numbers[:, :1].repeat(3, 1), "colour": from_hsv(*numbers.T)}
+        colours |= {"rgb": numbers, "black": 0 * numbers}
+        return colours[self.background]
 
 
 def from_hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:

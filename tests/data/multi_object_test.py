@@ -21,7 +21,10 @@ def source_of(tmp_path, dataset="tetrominoes", counts=(3, 1, 2, 3, 2), **fields)
     return MultiObject(path=str(tmp_path / "set"), dataset=dataset, **(SMALL | fields)), scenes
 
 
-@pytest.mark.parametrize("dataset", [name for name in PUBLISHED if name != "clevr_with_masks"])
+OTHERS = {"clevr_with_masks", "objects_room_empty_room"}
+
+
+@pytest.mark.parametrize("dataset", sorted(set(PUBLISHED) - OTHERS))
 def test_what_was_written_comes_back(tmp_path, dataset):
     source, scenes = source_of(tmp_path, dataset)
     published = PUBLISHED[dataset]
@@ -44,6 +47,14 @@ def test_what_was_written_comes_back(tmp_path, dataset):
     assert source.splits == stored_scenes.SPLITS and source.num_examples("validation") == 1
     again = pickle.loads(pickle.dumps(source))
     assert isinstance(source, Source) and again == source and "_kept" not in again.__dict__
+
+
+def test_the_empty_room_has_no_objects(tmp_path):
+    source, scenes = source_of(tmp_path, "objects_room_empty_room", (0, 0, 0, 0, 0))
+    batch = source.load("train", np.arange(3), None)
+    np.testing.assert_array_equal(batch["image"][1], scenes[1]["image"])
+    assert not batch["objects"].any() and batch["attributes"].shape == (3, 1, len(ATTRIBUTES))
+    assert not batch["attributes"].any() and source.labels("test").tolist() == [0]
 
 
 def test_clevr6_is_cropped_resized_and_filtered(tmp_path):
@@ -94,6 +105,17 @@ def test_a_class_that_there_is_not_names_the_record(tmp_path):
         source.num_examples("train")
 
 
+@pytest.mark.parametrize("name", ["shape", "orientation"])
+def test_a_number_that_is_none_names_the_record(tmp_path, name):
+    scene = multi_object_features("multi_dsprites_colored_on_colored", 0, 2)
+    scene[name][1] = np.nan
+    write_tfrecords(tmp_path / "a.tfrecords", map(example_message, [scene]))
+    sizes = {"num_train": 1, "num_validation": 0, "num_test": 0}
+    source = MultiObject(path=str(tmp_path), dataset="multi_dsprites_colored_on_colored", **sizes)
+    with pytest.raises(ConfigError, match=f"record 0: {name}: expected -1000 to 1000, got .*nan"):
+        source.num_examples("train")
+
+
 def test_the_set_is_read_once_and_mapped(tmp_path, monkeypatch):
     source, _ = source_of(tmp_path)
     first = source.load("train", np.arange(3), None)
@@ -123,7 +145,9 @@ def test_another_use_of_the_file_is_another_set(tmp_path):
         ({"num_train": 9}, "ends after 5 records"),
         ({"max_objects": 1, "num_train": 1}, "0 of them for training"),
         ({"dataset": "multi_dsprites_binarized"}, "record 0: image: expected 64 x 64 x 1 values, got 3,675 values"),
-        ({"path": "nothing"}, "nothing: expected one .tfrecords file, got none here. Fetch https://.*tetrominoes"),
+        ({"path": "nothing"}, "nothing: expected one .* none here. Fetch https://.*.tfrecords into nothing and run"),
+        ({"path": "d/x.tfrecords"}, "Fetch https://.*/tetrominoes_train.tfrecords into d as x.tfrecords and run"),
+        ({"path": "d/tetrominoes_train.tfrecords"}, "Fetch https://.*/tetrominoes_train.tfrecords into d and run"),
     ],
 )
 def test_a_file_that_does_not_fit_is_named(tmp_path, monkeypatch, fields, said):

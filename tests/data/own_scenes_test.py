@@ -35,6 +35,30 @@ def test_masks_in_every_way_of_naming(tmp_path, named):
     assert pickle.loads(pickle.dumps(source)) == source
 
 
+def test_a_scene_of_background_alone_has_no_object(tmp_path):
+    """Its only mask shows the background, as the first of the others do."""
+    write_scene_images(tmp_path / "set", "planes", 3)
+    Image.fromarray(np.full((16, 16), 255, np.uint8)).save(tmp_path / "set" / "scene_0_mask_0.png")
+    for number in (1, 2):
+        (tmp_path / "set" / f"scene_0_mask_{number}.png").unlink()
+    source = source_of(tmp_path / "set")
+    assert source.labels("train").tolist() == [0, 2, 2] and not everything(source)["objects"][0].any()
+
+
+def test_masks_of_objects_alone_keep_the_first(tmp_path):
+    _, objects = write_scene_images(tmp_path / "set", "planes", 3)
+    for number in range(3):
+        (tmp_path / "set" / f"scene_{number}_mask_0.png").unlink()
+    with pytest.raises(ConfigError, match=r"scene_0_mask_1.png: no background .*--config.data.background_masks=0"):
+        source_of(tmp_path / "set").splits  # noqa: B018
+    np.testing.assert_array_equal(everything(source_of(tmp_path / "set", background_masks=0))["objects"], objects)
+    for number in range(3):
+        (tmp_path / "set" / f"scene_{number}_mask_2.png").unlink()
+    with pytest.raises(ConfigError, match=r"no image has more than 1 masks.*--config.data.background_masks=0"):
+        source_of(tmp_path / "set").splits  # noqa: B018
+    assert source_of(tmp_path / "set", background_masks=0).labels("train").tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize("form", ["numbers", "planes first", "planes last", "one channel", "floating point", "none"])
 def test_arrays_in_every_form(tmp_path, form):
     images, objects = write_scene_images(tmp_path / "unused", "numbers", 3)

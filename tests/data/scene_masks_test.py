@@ -3,8 +3,9 @@ import jax
 import numpy as np
 import pytest
 
-from perceiver_jax.data.scene_masks import fitted, measured, numbered, objects_of
+from perceiver_jax.data.scene_masks import fitted, measured, numbered, objects_of, renumbered
 from perceiver_jax.data.scenes import ATTRIBUTES, Shapes
+from perceiver_jax.errors import ConfigError
 
 
 def test_later_masks_hide_earlier_ones():
@@ -14,10 +15,20 @@ def test_later_masks_hide_earlier_ones():
 
 
 def test_objects_of_numbers_or_of_planes():
-    np.testing.assert_array_equal(objects_of([np.int64([[0, 7], [255, 7]])], 1), [[0, 1], [2, 1]])
+    np.testing.assert_array_equal(renumbered(np.int64([[0, 7], [255, 7]])), [[0, 1], [2, 1]])
     planes = list(np.eye(4, dtype=bool)[:, None])
-    np.testing.assert_array_equal(objects_of(planes, 1), [[0, 1, 2, 3]])
-    np.testing.assert_array_equal(objects_of([planes[0], planes[1] & False, planes[2]], 0), [[1, 0, 2, 0]])
+    np.testing.assert_array_equal(objects_of(planes, 1, "a"), [[0, 1, 2, 3]])
+    np.testing.assert_array_equal(objects_of([planes[0], planes[1] & False, planes[2]], 0, "a"), [[1, 0, 2, 0]])
+    np.testing.assert_array_equal(objects_of([~planes[0] & False], 0, "a"), [[0, 0, 0, 0]])
+
+
+def test_a_background_may_leave_out_edges_and_no_more():
+    planes = np.zeros((2, 1, 40), bool)
+    planes[1, 0, :20], planes[0, 0, 22:] = True, True
+    assert objects_of(list(planes), 1, "a").sum() == 20
+    planes[0, 0, 22] = False
+    with pytest.raises(ConfigError, match="b: no background in the first 1 of 2 masks: they leave open 15% of the pix"):
+        objects_of(list(planes), 1, "b")
 
 
 @pytest.mark.parametrize("size", [24, 128])

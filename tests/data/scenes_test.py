@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import colorsys
+import hashlib
 import pickle
 
 import numpy as np
@@ -14,6 +15,7 @@ SOURCES = {
     "32": Shapes(size=32),
     "gray": Sprites(),
     "colour": Sprites(background="colour", min_objects=1, max_objects=4, size=48),
+    "rgb": Sprites(variant="colored_on_colored"),
 }
 
 
@@ -87,13 +89,44 @@ def test_every_outline_lies_in_its_circle_and_fills_a_good_part_of_it():
         assert 0.35 < inside.sum() * 0.005**2 / np.pi <= 1.01, name
 
 
-def test_the_three_backgrounds():
+def test_the_four_backgrounds():
     pixels = {
         name: Sprites(background=name, max_radius=0.13).load("train", np.arange(9), None)["image"][:, 0, 0]
-        for name in ("gray", "colour", "black")
+        for name in ("gray", "colour", "rgb", "black")
     }
     assert (pixels["gray"] == pixels["gray"][:, :1]).all() and len(np.unique(pixels["gray"])) > 5
     assert (pixels["colour"] != pixels["colour"][:, :1]).any() and not pixels["black"].any()
+    assert (pixels["rgb"] != pixels["colour"]).any()
+
+
+def test_the_variants_are_those_of_the_published_set():
+    """Numbers of sprites and colours as its README has them; what a field says goes before."""
+    ids, loaded = np.arange(60), {}
+    for variant, counts in {"colored_on_grayscale": (2, 5), "colored_on_colored": (1, 4), "binarized": (2, 3)}.items():
+        source = Sprites(variant=variant, size=32)
+        found = source.labels("train")[ids]
+        assert (found.min(), found.max()) == (source.min_objects, source.max_objects) == counts
+        loaded[variant] = source.load("train", ids, None)
+    white = loaded["binarized"]
+    np.testing.assert_array_equal(white["image"], 255 * np.repeat((white["objects"] > 0)[..., None], 3, 3))
+    colours = {name: batch["attributes"][batch["attributes"][..., 0] > 0, 6:9] for name, batch in loaded.items()}
+    assert colours["colored_on_grayscale"].max(1).min() >= 0.6 > 0.4 > colours["colored_on_colored"].max(1).min()
+    assert not np.array_equal(colours["colored_on_colored"].mean(1), colours["colored_on_colored"][:, 0])
+    corner = loaded["colored_on_colored"]["image"][:, 0, 0].astype(int)
+    assert (corner.max(1) - corner.min(1)).max() > 100
+    assert Sprites(variant="binarized", max_objects=6, background="gray").max_objects == 6
+
+
+def test_recorded_measurements_are_of_these_images():
+    digests = {
+        Sprites: "e7bec300664eaee13508af6bf9c2db393538b08197587f93a64566cdd9793108",
+        Shapes: "8847fceb9cb48efbbd576b9e0606b753576046798a7ec57c41b767be0ab605f2",
+    }
+    for kind, digest in digests.items():
+        batch = kind().load("train", np.arange(64), None)
+        assert hashlib.sha256(batch["image"].tobytes() + batch["objects"].tobytes()).hexdigest() == digest, kind
+    same = Sprites(min_objects=2, max_objects=5, background="gray")
+    assert same == Sprites()
 
 
 def test_hsv_is_the_standard_librarys():
@@ -107,7 +140,10 @@ def test_hsv_is_the_standard_librarys():
         (Scenes, {"size": 4}, "size=4: expected at least 8"),
         (Scenes, {"max_objects": 1}, "max_objects=1: expected min_objects=2 or more"),
         (Scenes, {"min_radius": 0.3}, "min_radius=0.3, max_radius=0.18"),
-        (Sprites, {"background": "red"}, "background='red': expected one of gray, colour, black"),
+        (Sprites, {"background": "red"}, "background='red': expected one of gray, colour, rgb, black"),
+        (Sprites, {"variant": "grey"}, "variant='grey': expected one of colored_on_grayscale, colored_on_colored, bin"),
+        (Sprites, {"variant": "binarized", "min_objects": 4}, "max_objects=3: expected min_objects=4 or more"),
+        (Sprites, {"variant": "binarized", "num_colours": 4}, "num_colours=4: expected 0 with variant='binarized'"),
     ],
 )
 def test_impossible_scenes_are_refused(kind, fields, message):

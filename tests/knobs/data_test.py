@@ -132,7 +132,7 @@ DATA = {  # name: [(values, another value of each field), ...]; paths are below 
         ({"size": 12, **SIZES, **IMAGES}, {"size": 13, "set_seed": 1, "noise": 0.0} | OTHER_SIZES | IMAGE_CHANGES)
     ],
     "shapes": [(SCENES, SCENE_CHANGES)],
-    "sprites": [(SCENES, {**SCENE_CHANGES, "background": "black"})],
+    "sprites": [(SCENES, {**SCENE_CHANGES, "variant": "binarized", "background": "black"})],
     "multi_object": [
         (
             {"path": "tetrominoes", "dataset": "tetrominoes", "num_train": 3, "num_validation": 2, "num_test": 2},
