@@ -2,6 +2,7 @@
 """What can be done with the machines of a queued resource: ask for it, wait for it, set it up, run on it, delete it."""
 
 import contextlib
+import hashlib
 import shlex
 import signal
 import subprocess
@@ -24,6 +25,8 @@ UNPACK = (
     f"tar -xzf {ARCHIVE} -C perceiver_jax; }}; }}"
 )
 """Nothing is changed under a run that goes on."""
+PREPARED = "/dev/shm/perceiver_jax.prepared"
+"""Begins the name of a file that says that a machine was prepared; in memory, so that it goes when mounts go."""
 
 
 class Pod:
@@ -32,7 +35,7 @@ class Pod:
     def __init__(self, tpu: QueuedTpu, terminal: Terminal, *, poll: float, prepare: str = ""):
         """Args:
         poll: seconds between two looks at the state.
-        prepare: a shell command for all workers before the set-up.
+        prepare: a shell command for all workers before the set-up, once a machine.
         """
         self._tpu, self._terminal, self._poll, self._prepare = tpu, terminal, poll, prepare
         self._asked = threading.Event()
@@ -72,7 +75,7 @@ class Pod:
             git = ["git", "-C", str(ROOT), "archive", "--format=tar.gz", f"--output={archive}", "HEAD", *SENT]
             self._terminal.run(git)
             self._terminal.run(self._tpu.scp(archive, ARCHIVE))
-        self.on_all(" && ".join(filter(None, [self._prepare, UNPACK, f"{WORKER} setup"])))
+        self.on_all(" && ".join(filter(None, [once(self._prepare), UNPACK, f"{WORKER} setup"])))
 
     def run(self, arguments: Sequence[str]) -> int:
         """The exit code of the run; 75 where the TPU was lost."""
@@ -114,6 +117,12 @@ class Pod:
     def delete(self) -> None:
         """Ends the costs."""
         self._terminal.run(self._tpu.delete())
+
+
+def once(command: str) -> str:
+    """A shell command that does nothing where this one has run well since the machine was started."""
+    mark = f"{PREPARED}.{hashlib.sha256(command.encode()).hexdigest()[:12]}"
+    return command and f"{{ test -e {mark} || {{ ( {command} ) && touch {mark}; }}; }}"
 
 
 def say(line: str) -> None:

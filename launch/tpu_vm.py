@@ -126,7 +126,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--spot", action="store_true", help="cheap, and taken away at any time")
     add("--create-flag", dest="create_flags", action="append", default=[], help="another flag of create; repeatable")
     add("--connect-flag", dest="connect_flags", action="append", default=[], help="another flag of ssh and scp")
-    add("--prepare", default="", help="shell command for every worker before the set-up, such as a mount")
+    add("--prepare", default="", help="shell command for every worker before the set-up, once a machine; a mount")
     add("--delete", action="store_true", help="delete the TPU when the run is done")
     add("--restarts", type=int, default=RESTARTS, help="how many in a row may be without progress")
     add("--pause", type=float, default=10.0, help="seconds before the first of them; doubles each time")

@@ -56,8 +56,18 @@ def commands(options: argparse.Namespace, arguments: Sequence[str]) -> list[str]
         case "status":
             return ["kubectl", "get", "jobsets,pods", space, f"--selector=app={options.name}"]
         case "logs":
-            return ["kubectl", "logs", space, "--follow", f"job/{options.name}-{JOB}-0"]
+            return ["kubectl", "logs", space, "--follow", "--tail=-1", f"--selector={first_pod(options.name)}"]
     return ["kubectl", "delete", "jobset", options.name, space]
+
+
+def first_pod(name: str) -> str:
+    """Labels of the pod with process 0, which alone prints: machine 0 of slice 0."""
+    labels = {
+        "jobset.sigs.k8s.io/jobset-name": name,
+        "jobset.sigs.k8s.io/job-index": "0",
+        "batch.kubernetes.io/job-completion-index": "0",
+    }
+    return ",".join(f"{label}={value}" for label, value in labels.items())
 
 
 def training(arguments: Sequence[str]) -> list[str]:

@@ -111,7 +111,11 @@ def test_xpk(capsys):
     ("action", "command"),
     [
         ("status", "kubectl get jobsets,pods --namespace=default --selector=app=run"),
-        ("logs", "kubectl logs --namespace=default --follow job/run-slice-0"),
+        (
+            "logs",
+            "kubectl logs --namespace=default --follow --tail=-1 --selector=jobset.sigs.k8s.io/jobset-name=run,"
+            "jobset.sigs.k8s.io/job-index=0,batch.kubernetes.io/job-completion-index=0",
+        ),
         ("delete", "kubectl delete jobset run --namespace=default"),
     ],
 )

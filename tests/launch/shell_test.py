@@ -39,8 +39,9 @@ def test_bash_can_read_it(script):
     assert subprocess.run(["bash", "-n", script]).returncode == 0
 
 
-def printed(*argv):
-    done = subprocess.run(["bash", *argv], capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHON": "py"})
+def printed(*argv, **variables):
+    env = {**os.environ, "PYTHON": "py", **variables}
+    done = subprocess.run(["bash", *argv], capture_output=True, text=True, cwd=ROOT, env=env)
     assert done.returncode == 0, done.stderr
     return [shlex.split(line) for line in done.stdout.splitlines()]
 
@@ -59,8 +60,9 @@ def test_dry_run_of_gpu_node():
 
 
 def test_dry_run_of_slurm():
-    sbatch, srun = printed("launch/slurm/train.sbatch", "--dry-run", *RUN)
+    sbatch, srun = printed("launch/slurm/train.sbatch", "--dry-run", *RUN, SLURM_CPUS_PER_TASK="3")
     assert sbatch == ["sbatch", "launch/slurm/train.sbatch", *RUN]
+    assert "--cpus-per-task=3" in srun
     assert srun[0] == "srun" and srun[-6:] == ["py", "-u", "-m", "perceiver_jax.main", *RUN]
 
 

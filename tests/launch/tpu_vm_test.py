@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from launch import pod
 from launch.gcloud import QueuedTpu
 from launch.tpu_vm import main
 
@@ -120,6 +121,17 @@ def test_how_a_run_ends(gcloud, ended, states, code):
     (gcloud / "codes").write_text(ended)
     (gcloud / "states").write_text(states)
     assert main(["run", *TPU, *RUN]) == code
+
+
+def test_a_machine_is_prepared_once_and_again_where_that_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr(pod, "PREPARED", str(tmp_path / "prepared"))
+    mount = f"echo mounted >> {tmp_path}/mounts && test -e {tmp_path}/server"
+    codes = [subprocess.run(["sh", "-c", f"{pod.once(mount)} && true"]).returncode]
+    (tmp_path / "server").touch()
+    codes += [subprocess.run(["sh", "-c", f"{pod.once(command)} && true"]).returncode for command in (mount, mount)]
+    assert codes == [1, 0, 0]
+    assert (tmp_path / "mounts").read_text() == "mounted\n" * 2
+    assert pod.once("") == ""
 
 
 def test_a_tpu_that_was_taken_away_is_asked_for_again(gcloud, capfd):
