@@ -43,7 +43,7 @@ setup() {
 
 run() {
   if ! alive; then
-    rm -f "$state/code"
+    rm -f "$state/code" "$state/told"
     : >"$state/log"
     # shellcheck disable=SC2016  # for the inner shell
     setsid bash -c 'cd "$1"; state=$2; shift 2; "$@" >>"$state/log" 2>&1; echo $? >"$state/code"' worker \
@@ -54,9 +54,10 @@ run() {
   exit "$(cat "$state/code" 2>/dev/null || echo 75)"
 }
 
+# Once: a second signal would end the run at once, without saving.
 stop() {
-  if alive; then
-    pkill -TERM -P "$(cat "$state/pid")" || true
+  if alive && ! test -e "$state/told" && pkill -TERM -P "$(cat "$state/pid")"; then
+    touch "$state/told"
   fi
 }
 

@@ -19,7 +19,7 @@ SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os
 SCRIPTS = [*sorted((ROOT / "launch").rglob("*.sh")), *sorted((ROOT / "launch").rglob("*.sbatch"))]
 PROGRAM = """#!/bin/sh
 echo "$*"
-trap 'echo saved; exit 75' TERM
+trap 'echo saved; test -e slow || exit 75' TERM
 touch begun
 while test -e hold; do sleep 0.05; done
 exit 78
@@ -123,6 +123,19 @@ def test_stop_lets_it_save(worker):
     shown, _ = run.communicate(timeout=120)
     assert run.returncode == 75 and shown.splitlines()[-1] == "saved"
     assert start("logs", "1").communicate(timeout=120)[0] == "saved\n"
+
+
+def test_a_run_that_was_told_to_stop_is_not_told_again(worker):
+    folder, start = worker
+    (folder / "slow").touch()
+    run = start("run", *RUN)
+    until((folder / "begun").exists)
+    assert start("stop").wait(timeout=120) == 0
+    until(lambda: "saved" in (folder / ".worker/log").read_text())
+    assert start("stop").wait(timeout=120) == 0
+    (folder / "hold").unlink()
+    shown, _ = run.communicate(timeout=120)
+    assert run.returncode == 78 and shown.count("saved") == 1
 
 
 def test_progress_is_the_newest_promise(worker):
