@@ -46,7 +46,7 @@ def main() -> int:
             return code
         (folder / "hold").unlink(missing_ok=True)
     if "tpu_worker.sh run" in command:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while (folder / "hold").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         return int(take("codes", "0"))

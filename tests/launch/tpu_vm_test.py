@@ -210,6 +210,7 @@ def test_a_signal_lets_the_run_save(gcloud, action, number):
     deadline = time.monotonic() + 120
     while not (gcloud / "calls.jsonl").exists() or "run" not in verbs(gcloud):
         assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
     os.killpg(process.pid, number)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 75 and "restart" not in stderr
