@@ -5,8 +5,9 @@ r"""One run on TPU slices of a GKE cluster, as a JobSet.
         --hosts=4 --claim=CLAIM -- --config=C --workdir=/runs/N
 
 The cluster needs node pools of these slices, JobSet, and a volume that many nodes write to (--claim, mounted at /runs).
-The image holds a checkout with its environment. `xpk` gives the same to a cluster that xpk made. SIGTERM lets a run
-save; 75 and the death of a pod start all pods again, 78 and 1 end it. --dry-run prints the manifest and the commands.
+The image (launch/gke/Dockerfile) holds a checkout with its environment. `xpk` gives the same to a cluster that xpk
+made. SIGTERM lets a run save; 75 and the death of a pod start all pods again, 78 and 1 end it. --dry-run prints the
+manifest and the commands.
 """
 
 import argparse

@@ -89,7 +89,7 @@ exit $highest
 TASK = """#!/bin/sh
 set -- $CODES
 test $SLURM_PROCID = 0 || shift
-case $1 in 1 | 78) echo $1 >"$PERCEIVER_JAX_EXIT_CODES/$SLURM_PROCID" ;; esac
+case $1 in 1 | 78) echo $1 >"${PERCEIVER_JAX_EXIT_CODES:?}/$SLURM_PROCID" ;; esac
 exit $1
 """
 

@@ -24,7 +24,7 @@ nproc >> {folder}/cpus
 echo begun
 code=$(cat {folder}/code."${{SLURM_RESTART_COUNT:-0}}")
 test "$code $SLURM_PROCID" != "78 1" || kill -ABRT $$
-test "$code" != 78 || echo 78 > "$PERCEIVER_JAX_EXIT_CODES/$SLURM_PROCID"
+test "$code" != 78 || echo 78 > "${{PERCEIVER_JAX_EXIT_CODES:?}}/$SLURM_PROCID"
 test -e {folder}/hold || exit "$code"
 trap 'echo saved $SLURM_PROCID >> {folder}/saved; exit 75' TERM
 while true; do sleep 0.2; done
