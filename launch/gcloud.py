@@ -11,10 +11,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from launch.supervisor import followed
+
 ABSENT = "ABSENT"
 """What we call the state of a queued resource that is not there."""
 GONE = (ABSENT, "FAILED", "SUSPENDED")
 """States that no TPU comes out of any more."""
+QUEUED = ("WAITING_FOR_RESOURCES", "PROVISIONING")
+"""States of a request that was accepted."""
 KEEP_ALIVE = ("--ssh-flag=-oServerAliveInterval=30", "--ssh-flag=-oServerAliveCountMax=4")
 """A connection to a machine that was taken away ends after two minutes."""
 
@@ -90,10 +94,15 @@ class Terminal:
             raise CommandFailed(f"exit code {code}: {shlex.join(argv)}")
 
     def start(self, argv: Sequence[str]) -> subprocess.Popen:
-        """In the background; a dry run starts `true` instead."""
+        """In the background, out of the reach of the terminal's Ctrl-C; a dry run starts `true` instead."""
         if self.dry_run:
             print(shlex.join(argv))
-        return subprocess.Popen(["true"] if self.dry_run else argv)
+        return subprocess.Popen(
+            ["true"] if self.dry_run else argv,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=followed(),
+        )
 
     def read(self, argv: Sequence[str], *, absent: str = "") -> str | None:
         """What the command prints; nothing in a dry run.

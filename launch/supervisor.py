@@ -145,13 +145,16 @@ def verdict(codes: Sequence[int]) -> int:
     return AGAIN if first >= 128 else first
 
 
+def followed() -> Callable[[], None] | None:
+    """A `preexec_fn`: the process is asked to stop should the one that started it be killed. None outside Linux."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _start(command: Command) -> subprocess.Popen:
     """In a group of its own, and asked to stop should the supervisor be killed."""
-    libc = ctypes.CDLL(None)
-
-    def follow() -> None:
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
     return subprocess.Popen(
         command.argv,
         env=dict(command.env),
@@ -159,7 +162,7 @@ def _start(command: Command) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=follow if sys.platform.startswith("linux") else None,
+        preexec_fn=followed(),
     )
 
 

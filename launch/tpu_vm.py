@@ -4,9 +4,9 @@
     python launch/tpu_vm.py train --name=N --zone=Z --accelerator-type=v5litepod-16 --spot -- --config=C --workdir=DIR
 
 `train` does all of it until the run is done: where the TPU was taken away (SUSPENDED) or did not come (FAILED), it is
-deleted, asked for again, and the run goes on; four tries in a row that bring it no further end it. SIGTERM and Ctrl-C
-let the run save. The same command goes on. DIR has to be one folder for all workers, also new ones: mount it
-with --prepare. Each step is there by itself too; --dry-run prints the commands of gcloud and runs none.
+deleted, asked for again, and the run goes on; four tries in a row that bring it no further end it, waiting in the queue
+apart. SIGTERM and Ctrl-C let the run save. The same command goes on. DIR has to be one folder for all workers, also new
+ones: mount it with --prepare. Each step is there by itself too; --dry-run prints the commands of gcloud and runs none.
 Nothing but `delete`, and `train --delete`, ends the costs.
 """
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from launch.gcloud import CommandFailed, QueuedTpu, Terminal  # noqa: E402 (as in local.py)
-from launch.pod import Pod, say  # noqa: E402
+from launch.pod import Pod, say, still_stands  # noqa: E402
 from launch.supervisor import AGAIN, RESTARTS, WRONG, Command, Supervisor  # noqa: E402
 
 ACTIONS = {
@@ -45,9 +45,12 @@ def main(argv: Sequence[str]) -> int:
     if problem := wrong(options, arguments):
         say(problem)
         return WRONG
-    if options.action == "train" and not options.dry_run:
-        return train(argv, options)
     tpu = QueuedTpu(**{key: value for key, value in vars(options).items() if key in QueuedTpu.__dataclass_fields__})
+    if options.action == "train" and not options.dry_run:
+        code = train(argv, options)
+        if code or not options.delete:
+            say(still_stands(tpu))
+        return code
     pod = Pod(tpu, Terminal(options.dry_run), poll=options.poll, prepare=options.prepare)
     try:
         return act(pod, options, arguments)
@@ -82,8 +85,7 @@ def act(pod: Pod, options: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def attempt(pod: Pod, options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """From the request to the end of the run, once."""
-    pod.create()
-    if code := pod.wait():
+    if code := pod.reach():
         return code
     pod.setup()
     newest = pod.progress(workdir_of(arguments))
@@ -126,7 +128,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--spot", action="store_true", help="cheap, and taken away at any time")
     add("--create-flag", dest="create_flags", action="append", default=[], help="another flag of create; repeatable")
     add("--connect-flag", dest="connect_flags", action="append", default=[], help="another flag of ssh and scp")
-    add("--prepare", default="", help="shell command for every worker before the set-up, such as a mount")
+    add("--prepare", default="", help="shell command for every worker before the set-up, once a machine; a mount")
     add("--delete", action="store_true", help="delete the TPU when the run is done")
     add("--restarts", type=int, default=RESTARTS, help="how many in a row may be without progress")
     add("--pause", type=float, default=10.0, help="seconds before the first of them; doubles each time")

@@ -41,22 +41,35 @@ setup() {
   echo "$wanted" >"$state/installed"
 }
 
+# A line with time and number before what this attempt prints; what earlier ones printed stays above it.
+begin_log() {
+  local attempt
+  attempt=$(($(cat "$state/attempts" 2>/dev/null || echo 0) + 1))
+  echo "$attempt" >"$state/attempts"
+  if test -n "$(tail -c 1 "$state/log" 2>/dev/null)"; then # cut off within a line
+    echo >>"$state/log"
+  fi
+  echo "== attempt $attempt, $(date -Iseconds): $*" >>"$state/log"
+  wc -l <"$state/log" >"$state/begins"
+}
+
 run() {
   if ! alive; then
-    rm -f "$state/code"
-    : >"$state/log"
+    rm -f "$state/code" "$state/told"
+    begin_log "$@"
     # shellcheck disable=SC2016  # for the inner shell
     setsid bash -c 'cd "$1"; state=$2; shift 2; "$@" >>"$state/log" 2>&1; echo $? >"$state/code"' worker \
       "$root" "$state" .venv/bin/python -u -m perceiver_jax.main "$@" </dev/null >/dev/null 2>&1 &
     echo $! >"$state/pid"
   fi
-  tail -n +1 -f --pid="$(cat "$state/pid")" "$state/log"
+  tail -n "+$(cat "$state/begins")" -f --pid="$(cat "$state/pid")" "$state/log"
   exit "$(cat "$state/code" 2>/dev/null || echo 75)"
 }
 
+# Once: a second signal would end the run at once, without saving.
 stop() {
-  if alive; then
-    pkill -TERM -P "$(cat "$state/pid")" || true
+  if alive && ! test -e "$state/told" && pkill -TERM -P "$(cat "$state/pid")"; then
+    touch "$state/told"
   fi
 }
 

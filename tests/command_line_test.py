@@ -64,6 +64,12 @@ def test_one_line_and_exit_78(run_forked, tmp_path, command, expected):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+def test_a_code_that_another_start_does_not_mend_is_noted(run_forked, tmp_path):
+    result = run_forked("main", SOLIDS, "--process_id=1", env={"PERCEIVER_JAX_EXIT_CODES": str(tmp_path)})
+    (note,) = tmp_path.iterdir()
+    assert (result.rc, note.read_text()) == (78, "78\n")
+
+
 def test_an_overlay_wins_over_the_config_and_flags_win_over_both(monkeypatch, tmp_path):
     from absl import flags
 

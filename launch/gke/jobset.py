@@ -5,8 +5,9 @@ r"""One run on TPU slices of a GKE cluster, as a JobSet.
         --hosts=4 --claim=CLAIM -- --config=C --workdir=/runs/N
 
 The cluster needs node pools of these slices, JobSet, and a volume that many nodes write to (--claim, mounted at /runs).
-The image holds a checkout with its environment. `xpk` gives the same to a cluster that xpk made. SIGTERM lets a run
-save; 75 and the death of a pod start all pods again, 78 and 1 end it. --dry-run prints the manifest and the commands.
+The image (launch/gke/Dockerfile) holds a checkout with its environment. `xpk` gives the same to a cluster that xpk
+made. SIGTERM lets a run save; 75 and the death of a pod start all pods again, 78 and 1 end it. --dry-run prints the
+manifest and the commands.
 """
 
 import argparse
@@ -56,8 +57,18 @@ def commands(options: argparse.Namespace, arguments: Sequence[str]) -> list[str]
         case "status":
             return ["kubectl", "get", "jobsets,pods", space, f"--selector=app={options.name}"]
         case "logs":
-            return ["kubectl", "logs", space, "--follow", f"job/{options.name}-{JOB}-0"]
+            return ["kubectl", "logs", space, "--follow", "--tail=-1", f"--selector={first_pod(options.name)}"]
     return ["kubectl", "delete", "jobset", options.name, space]
+
+
+def first_pod(name: str) -> str:
+    """Labels of the pod with process 0, which alone prints: machine 0 of slice 0."""
+    labels = {
+        "jobset.sigs.k8s.io/jobset-name": name,
+        "jobset.sigs.k8s.io/job-index": "0",
+        "batch.kubernetes.io/job-completion-index": "0",
+    }
+    return ",".join(f"{label}={value}" for label, value in labels.items())
 
 
 def training(arguments: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Mapping
@@ -94,12 +95,23 @@ def processor() -> str:
 
 
 def git_version(folder: Path) -> str:
-    """Commit of the checkout, with `-dirty` where files differ from it; empty outside a checkout."""
+    """Commit of the checkout, with `-dirty` where files differ from it, or of the archive; else empty."""
+    if commit := archived_commit(folder):
+        return commit
     arguments = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         return subprocess.run(arguments, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
         return ""
+
+
+def archived_commit(folder: Path) -> str:
+    """What `git archive` has written into the file COMMIT of the folder; empty in a checkout, where nothing is yet."""
+    try:
+        text = (folder / "COMMIT").read_text().strip()
+    except OSError:
+        return ""
+    return text if re.fullmatch("[0-9a-f]{40,64}", text) else ""
 
 
 def num_parameters(params: Any) -> int:

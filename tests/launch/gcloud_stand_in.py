@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stand-in for `gcloud`: writes down what it is asked, and answers from the folder in GCLOUD_STAND_IN.
 
-`states` has a line for each `describe`, the last one again and again; ABSENT is an error, as of gcloud. `ssh` of
-the run ends with the first number of `codes`, and is a process that can be looked at while a file `hold` is there.
+`states` has a line for each `describe`, the last one again and again; ABSENT is an error, as of gcloud, and ERROR one
+of the connection. `ssh` of the run ends with the first number of `codes`, and is a process that can be looked at while
+a file `hold` is there; that of stop ends with the first of `stops`. `scp` keeps what it was to copy in `copied`.
 """
 
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -31,13 +33,20 @@ def main() -> int:
         if state == "ABSENT":
             print("ERROR: (gcloud.compute.tpus.queued-resources.describe) NOT_FOUND: not found", file=sys.stderr)
             return 1
+        if state == "ERROR":
+            print("ERROR: There was a problem refreshing your current auth tokens", file=sys.stderr)
+            return 1
         print(state)
+    if verb == "scp":
+        shutil.copy(next(word for word in sys.argv if word.endswith(".tar.gz")), folder / "copied")
     if "tpu_worker.sh progress" in command:
         print(take("newest", ""))
     if "tpu_worker.sh stop" in command:
+        if code := int(take("stops", "0")):
+            return code
         (folder / "hold").unlink(missing_ok=True)
     if "tpu_worker.sh run" in command:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while (folder / "hold").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         return int(take("codes", "0"))

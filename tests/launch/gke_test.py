@@ -5,13 +5,16 @@ import copy
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
 from launch.gke.jobset import jobset, main, parse
+from launch.pod import SENT
 
+ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((Path(__file__).parent / "jobset_schema.json").read_text())
 KIND = ["--image=gcr.io/p/image:1", "--accelerator=tpu-v5-lite-podslice", "--topology=4x4", "--claim=runs"]
 XPK = ["--image=gcr.io/p/image:1", "--cluster=c", "--tpu-type=v5litepod-16"]
@@ -111,13 +114,50 @@ def test_xpk(capsys):
     ("action", "command"),
     [
         ("status", "kubectl get jobsets,pods --namespace=default --selector=app=run"),
-        ("logs", "kubectl logs --namespace=default --follow job/run-slice-0"),
+        (
+            "logs",
+            "kubectl logs --namespace=default --follow --tail=-1 --selector=jobset.sigs.k8s.io/jobset-name=run,"
+            "jobset.sigs.k8s.io/job-index=0,batch.kubernetes.io/job-completion-index=0",
+        ),
         ("delete", "kubectl delete jobset run --namespace=default"),
     ],
 )
 def test_other_actions(action, command, capsys):
     assert main([action, "--name=run", "--dry-run"]) == 0
     assert capsys.readouterr().out.strip() == command
+
+
+def image():
+    """The steps of the Dockerfile, FROM, COPY, ...: a list of lines each; the comments in ""."""
+    text = (ROOT / "launch" / "gke" / "Dockerfile").read_text()
+    steps = {"": re.findall("#.*", text)}
+    for line in re.sub(r"\\\n|#.*", "", text).split("\n"):
+        name, _, rest = line.partition(" ")
+        steps[name] = [*steps.get(name, []), rest]
+    return steps
+
+
+def pip_installs(lines):
+    """The words after `pip install` in lines of a shell."""
+    found = [part for line in lines for part in re.split("&&|\n", line) if " -m pip install " in part]
+    return [shlex.split(part.partition(" -m pip install ")[2]) for part in found]
+
+
+def test_the_image_has_what_a_tpu_machine_gets():
+    copied = [line.split() for line in image()["COPY"]]
+    assert sorted(source for source, _ in copied) == sorted(SENT)
+    assert all((ROOT / source).exists() and target in ("./", source) for source, target in copied)
+    on_machine = pip_installs([(ROOT / "launch" / "tpu_worker.sh").read_text()])
+    in_image = pip_installs(line.replace("--no-cache-dir ", "").replace("${JAX}", "tpu") for line in image()["RUN"])
+    assert in_image == on_machine and len(in_image) == 2
+
+
+def test_the_image_is_of_a_python_and_a_jax_that_are_supported():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (base,) = image()["FROM"]
+    assert int(re.fullmatch(r"python:3\.(\d+)-slim", base)[1]) >= int(project["requires-python"].removeprefix(">=3."))
+    named = re.findall(r"JAX=(\w+)", " ".join([*image()["ARG"], *image()[""]]))
+    assert set(named) == {"tpu", "cuda13"} <= set(project["optional-dependencies"])
 
 
 def test_what_is_missing_is_said(capsys):

@@ -20,8 +20,12 @@ DAEMON = shutil.which("slurmd") or shutil.which("slurmd-wlm")
 SECONDS = 300
 PROGRAM = """#!/bin/sh
 echo "$SLURM_PROCID of $SLURM_NTASKS: $*" >> {folder}/started
+nproc >> {folder}/cpus
 echo begun
-test -e {folder}/hold || exit "$(cat {folder}/code."${{SLURM_RESTART_COUNT:-0}}")"
+code=$(cat {folder}/code."${{SLURM_RESTART_COUNT:-0}}")
+test "$code $SLURM_PROCID" != "78 1" || kill -ABRT $$
+test "$code" != 78 || echo 78 > "${{PERCEIVER_JAX_EXIT_CODES:?}}/$SLURM_PROCID"
+test -e {folder}/hold || exit "$code"
 trap 'echo saved $SLURM_PROCID >> {folder}/saved; exit 75' TERM
 while true; do sleep 0.2; done
 """
@@ -42,7 +46,8 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 PluginDir={plugins}
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin=task/affinity
+TaskPluginParam=Cores
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
@@ -103,7 +108,7 @@ def slurm(tmp_path_factory):
             for process in processes:
                 process.terminate()
             for process in processes:
-                process.wait(timeout=60)
+                process.wait(timeout=SECONDS)
 
 
 def told(*argv):
@@ -138,10 +143,19 @@ def test_it_goes_on_after_75_and_ends_when_it_is_told(slurm):
 
 
 def test_what_is_wrong_is_not_tried_again(slurm):
+    """Though the other task is aborted, and srun tells of that alone."""
     (slurm / "code.0").write_text("78")
     job = submit(slurm)
     until(lambda: state(job) == "FAILED", "failure")
     assert "ended with 78" in (slurm / "log").read_text()
+
+
+def test_a_task_has_all_its_processors(slurm):
+    (slurm / "code.0").write_text("0")
+    (slurm / "cpus").unlink(missing_ok=True)
+    job = submit(slurm, "--ntasks-per-node=1", "--cpus-per-task=2")
+    until(lambda: state(job) == "COMPLETED", "end")
+    assert (slurm / "cpus").read_text() == "2\n"
 
 
 def test_a_job_that_is_cancelled_saves_and_stays_ended(slurm):

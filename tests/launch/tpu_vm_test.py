@@ -8,11 +8,13 @@ import shlex
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 
 import pytest
 
+from launch import pod
 from launch.gcloud import QueuedTpu
 from launch.tpu_vm import main
 
@@ -99,8 +101,14 @@ def test_what_is_asked_for(slices, nodes):
         ("ABSENT WAITING_FOR_RESOURCES PROVISIONING ACTIVE", 0, "describe create describe scp setup progress run"),
         ("ACTIVE", 0, "describe scp setup progress run"),
         ("SUSPENDED WAITING_FOR_RESOURCES ACTIVE", 0, "describe delete create describe scp setup progress run"),
-        ("ABSENT WAITING_FOR_RESOURCES FAILED", 75, "describe create describe"),
-        ("FAILED PROVISIONING SUSPENDED", 75, "describe delete create describe"),
+        ("ABSENT WAITING_FOR_RESOURCES ERROR ERROR ACTIVE", 0, "describe create describe scp setup progress run"),
+        ("FAILED", 75, "describe delete create describe"),
+        (
+            "ABSENT PROVISIONING SUSPENDED SUSPENDED WAITING_FOR_RESOURCES ACTIVE",
+            0,
+            "describe create describe delete create describe scp setup progress run",
+        ),
+        ("ABSENT WAITING_FOR_RESOURCES FAILED", 75, "describe create describe delete create describe"),
     ],
 )
 def test_one_attempt(gcloud, states, code, asked):
@@ -114,7 +122,13 @@ def test_one_attempt(gcloud, states, code, asked):
 
 @pytest.mark.parametrize(
     ("ended", "states", "code"),
-    [("78", "ACTIVE", 78), ("1", "ACTIVE", 1), ("75", "ACTIVE", 75), ("255", "ACTIVE", 75), ("1", "SUSPENDED", 75)],
+    [
+        ("78", "ACTIVE", 78),
+        ("1", "ERROR ACTIVE", 1),
+        ("75", "ACTIVE", 75),
+        ("255", "ACTIVE", 75),
+        ("1", "SUSPENDED", 75),
+    ],
 )
 def test_how_a_run_ends(gcloud, ended, states, code):
     (gcloud / "codes").write_text(ended)
@@ -122,11 +136,22 @@ def test_how_a_run_ends(gcloud, ended, states, code):
     assert main(["run", *TPU, *RUN]) == code
 
 
+def test_a_machine_is_prepared_once_and_again_where_that_failed(tmp_path, monkeypatch):
+    monkeypatch.setattr(pod, "PREPARED", str(tmp_path / "prepared"))
+    mount = f"echo mounted >> {tmp_path}/mounts && test -e {tmp_path}/server"
+    codes = [subprocess.run(["sh", "-c", f"{pod.once(mount)} && true"]).returncode]
+    (tmp_path / "server").touch()
+    codes += [subprocess.run(["sh", "-c", f"{pod.once(command)} && true"]).returncode for command in (mount, mount)]
+    assert codes == [1, 0, 0]
+    assert (tmp_path / "mounts").read_text() == "mounted\n" * 2
+    assert pod.once("") == ""
+
+
 def test_a_tpu_that_was_taken_away_is_asked_for_again(gcloud, capfd):
     """Twice it is taken away, the run comes further between; then it ends, and the TPU is deleted."""
     (gcloud / "codes").write_text("255 1 0")
     (gcloud / "newest").write_text("8 16 24")
-    (gcloud / "states").write_text("ABSENT ACTIVE SUSPENDED ACTIVE SUSPENDED SUSPENDED ACTIVE")
+    (gcloud / "states").write_text("ABSENT ACTIVE SUSPENDED SUSPENDED ACTIVE SUSPENDED SUSPENDED ACTIVE")
     assert main(["train", *TPU, *KIND, "--pause=0.01", "--restarts=1", "--delete", *RUN]) == 0
     once = ["create", "describe", "scp", "setup", "progress", "run"]
     again = ["describe", "delete", *once]
@@ -138,21 +163,59 @@ def test_attempts_without_progress_are_given_up(gcloud, capfd):
     (gcloud / "states").write_text("FAILED")
     assert main(["train", *TPU, *KIND, "--pause=0.01", "--restarts=2", *RUN]) == 1
     assert verbs(gcloud).count("create") == 3
-    assert "given up: 2 restarts in a row without progress" in capfd.readouterr().err
+    stderr = capfd.readouterr().err
+    assert "given up: 2 restarts in a row without progress" in stderr
+    assert stderr.endswith("python launch/tpu_vm.py delete --name=pod --zone=europe-west4-b\n")
 
 
-def test_a_signal_lets_the_run_save(gcloud):
+def test_google_that_cannot_be_asked_is_given_up(gcloud, monkeypatch, capfd):
+    monkeypatch.setattr(pod, "FAILURES", 2)
+    (gcloud / "states").write_text("ERROR")
+    assert main(["wait", *TPU]) == 75
+    assert len(calls(gcloud)) == 3
+    stderr = capfd.readouterr().err
+    assert "given up: 2 looks at pod in a row failed. The request still stands" in stderr
+    assert "delete --name=pod --zone=europe-west4-b\n" in stderr
+
+
+def test_the_last_commit_is_copied_and_named(gcloud, tmp_path, monkeypatch, capfd):
+    """As `git archive` does with this checkout, in one of the same layout."""
+    checkout = tmp_path / "checkout"
+    for file in (".gitattributes", "perceiver_jax/COMMIT", "requirements.txt", "configs/solids.py", "launch/pod.py"):
+        (checkout / file).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / file).write_text((ROOT / file).read_text())
+    git = ["git", "-C", str(checkout), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for arguments in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *arguments], check=True)
+    monkeypatch.setattr(pod, "ROOT", checkout)
+    assert main(["setup", *TPU]) == 0
+    assert "not committed" not in capfd.readouterr().err
+    (checkout / "configs" / "mine.py").touch()
+    (checkout / "notes").touch()
+    assert main(["setup", *TPU]) == 0
+    assert capfd.readouterr().err == "tpu_vm: not copied, because it is not committed:\n?? configs/mine.py\n"
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+    with tarfile.open(gcloud / "copied") as archive:
+        assert archive.extractfile("perceiver_jax/COMMIT").read().decode() == commit
+
+
+@pytest.mark.parametrize(("action", "number"), [("train", signal.SIGTERM), ("run", signal.SIGINT)])
+def test_a_signal_lets_the_run_save(gcloud, action, number):
+    """Ctrl-C of a terminal goes to all processes of its group; the first try to tell the run fails."""
     (gcloud / "hold").touch()
     (gcloud / "codes").write_text("75")
-    argv = [sys.executable, "launch/tpu_vm.py", "train", *TPU, *KIND, *RUN]
-    process = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    (gcloud / "stops").write_text("255 0")
+    argv = [sys.executable, "launch/tpu_vm.py", action, *TPU, *KIND, *RUN]
+    process = subprocess.Popen(argv, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
     while not (gcloud / "calls.jsonl").exists() or "run" not in verbs(gcloud):
         assert time.monotonic() < deadline and process.poll() is None
-    process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
+    os.killpg(process.pid, number)
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 75 and "restart" not in stderr
     assert verbs(gcloud)[-2:] == ["run", "stop"]
+    assert sum("tpu_worker.sh stop" in call[-1] for call in calls(gcloud)) == 2
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 
 from perceiver_jax.experiment import abstract_training_state
 from perceiver_jax.training.record import (
+    PACKAGE,
     differences,
     git_version,
     num_parameters,
@@ -65,3 +66,10 @@ def test_commit_and_changes_of_the_checkout(tmp_path):
     assert len(commit) == 40
     (tmp_path / "file").write_text("2")
     assert git_version(tmp_path) == f"{commit}-dirty"
+
+
+def test_commit_of_an_archive(tmp_path):
+    (tmp_path / "COMMIT").write_text((PACKAGE / "COMMIT").read_text())
+    assert git_version(tmp_path) == ""
+    (tmp_path / "COMMIT").write_text("0123456789" * 4 + "\n")
+    assert git_version(tmp_path) == "0123456789" * 4
