@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train variants of a config over seeds: `python -m perceiver_jax.ablate --config=CONFIG [--seeds=3] [--workdir=DIR]`.
 
-The variants are the config itself (`base`), those that its file lists as `ABLATIONS` and the stages that begin with a
-run of `base` (`NEXT_STAGES`), or all combinations of the values that --sweep gives. Each is trained by `main` and evaluated in processes and a run folder of its own,
-DIR/VARIANT-SEED; what it says goes to DIR/VARIANT-SEED.log. The same command goes on where it was stopped.
+The variants are the config itself (`base`), those that its file lists as `ABLATIONS` and the stages that begin with
+a run of `base` (`NEXT_STAGES`), or all combinations of the values that --sweep gives. Each is trained by `main` and
+evaluated in processes and a run folder of its own, DIR/VARIANT-SEED; what it says goes to DIR/VARIANT-SEED.log. The
+same command goes on where it was stopped.
 DIR/ablation.md, .csv and .png have a row for each variant: mean and standard deviation over its seeds.
 """
 
