@@ -24,6 +24,7 @@ from perceiver_jax.models.quantizer import (
     codebook_sums,
     nearest,
     next_codebook,
+    reservoir_bins,
     split_blocks,
 )
 
@@ -31,7 +32,7 @@ NUM_BLOCKS, SIZE, SLOT_DIM = 3, 5, 12
 RNG = np.random.default_rng(0)
 SLOTS = jnp.asarray(RNG.normal(size=(8, 2, SLOT_DIM)), jnp.float32)
 IDS, REAL = jnp.arange(100, 108), jnp.arange(8) < 7
-KEY = jax.random.key(3)
+KEY, STEP = jax.random.key(3), 7
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def used_codebook(seed=1):
 def sums_of(rows=slice(None), codebook=None, real=REAL):
     codes = (codebook or used_codebook())["codes"]
     indices = nearest(split_blocks(SLOTS[rows], NUM_BLOCKS), codes)
-    return codebook_sums(SLOTS[rows], indices, SIZE, real[rows], IDS[rows])
+    return codebook_sums(SLOTS[rows], indices, SIZE, real[rows], IDS[rows], STEP)
 
 
 def test_each_block_takes_the_nearest_code_of_its_own_codebook(quantizer):
@@ -129,6 +130,31 @@ def test_dead_codes_become_blocks_of_the_batch_and_begin_anew():
     assert float(new["counts"][1, 3]) == pytest.approx(EMA_DECAY * old["counts"][1, 3])
 
 
+@pytest.mark.parametrize("codes", [64, 512])
+def test_a_batch_of_any_size_has_slots_that_are_alone_in_their_bin(codes):
+    bins = np.asarray(reservoir_bins(jnp.arange(1_000_000, dtype=jnp.uint32) + 12345, codes))
+    for number in (codes // 4, codes, 2 * codes, 6 * 1024, 20_000, 100_000, 1_000_000):
+        alone = (np.bincount(bins[:number]) == 1).sum()
+        assert alone >= min(codes, 0.8 * number), number
+
+
+def test_a_code_far_away_comes_back_from_a_batch_much_larger_than_the_reservoir():
+    """65,536 slots and 5 codes; one code lies where no slot is."""
+    slots = jnp.asarray(RNG.normal(size=(8192, 8, SLOT_DIM)), jnp.float32)
+    old, real, ids = used_codebook(), jnp.ones(8192, bool), jnp.arange(8192)
+    old["codes"] = old["codes"].at[:, 2].set(1e3)
+    old |= {"counts": old["counts"].at[:, 2].set(0), "sums": old["sums"].at[:, 2].set(0)}
+    indices = nearest(split_blocks(slots, NUM_BLOCKS), old["codes"])
+    drawn = set()
+    for step in range(2):
+        sums = codebook_sums(slots, indices, SIZE, real, ids, step)
+        assert not sums["counts"][:, 2].any()
+        codes = np.asarray(next_codebook(old, sums, KEY)["codes"][:, 2])
+        assert np.abs(codes).max() < 10
+        drawn.add(codes.tobytes())
+    assert len(drawn) == 2, "another step draws from other slots"
+
+
 def test_no_code_is_dead_with_the_published_sizes_of_a_small_batch():
     """128 vectors and 512 codes: an absolute threshold of one would condemn codes of even use."""
     counts, codes = jnp.full((1, 512), 0.25), jnp.zeros((1, 512, 2))
@@ -149,7 +175,7 @@ def test_all_codes_come_from_the_first_batch_as_far_as_it_goes(quantizer):
 def test_padding_is_not_counted():
     poisoned = SLOTS.at[7].set(1e30)
     indices = nearest(split_blocks(poisoned, NUM_BLOCKS), used_codebook()["codes"])
-    left = codebook_sums(poisoned, indices, SIZE, REAL, IDS)
+    left = codebook_sums(poisoned, indices, SIZE, REAL, IDS, STEP)
     jax.tree.map(np.testing.assert_array_equal, left, sums_of())
 
 
@@ -173,7 +199,7 @@ def test_blocks_must_divide_the_slot(fields):
 PROGRAM = """
 import json, jax, jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec as P
-from tests.models.quantizer_test import IDS, KEY, REAL, SIZE, SLOTS, used_codebook
+from tests.models.quantizer_test import IDS, KEY, REAL, SIZE, SLOTS, STEP, used_codebook
 from perceiver_jax.models.quantizer import codebook_sums, nearest, next_codebook, split_blocks
 mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 put = lambda x: jax.device_put(x, NamedSharding(mesh, P("data")))
@@ -181,7 +207,7 @@ put = lambda x: jax.device_put(x, NamedSharding(mesh, P("data")))
 @jax.jit
 def advanced(codebook, slots, real, ids):
     indices = nearest(split_blocks(slots, 3), codebook["codes"])
-    return next_codebook(codebook, codebook_sums(slots, indices, SIZE, real, ids), KEY)
+    return next_codebook(codebook, codebook_sums(slots, indices, SIZE, real, ids, STEP), KEY)
 
 codebook = used_codebook()
 codebook["counts"] = codebook["counts"].at[:, 1].set(0)
