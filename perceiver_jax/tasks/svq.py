@@ -50,7 +50,8 @@ class SemanticQuantization(Task):
         """The codebook of the whole batch, and one more step done."""
         changed = dict(extra)
         if CODEBOOK in extra:
-            changed[CODEBOOK] = {"quantizer": next_codebook(extra[CODEBOOK]["quantizer"], sums, rng)}
+            how = {"ema_decay": self.model.ema_decay, "dead_below": self.model.dead_below}
+            changed[CODEBOOK] = {"quantizer": next_codebook(extra[CODEBOOK]["quantizer"], sums, rng, **how)}
         if PROGRESS in extra:
             changed[PROGRESS] = jax.tree.map(lambda steps: steps + 1, extra[PROGRESS])
         return changed

@@ -18,7 +18,7 @@ from perceiver_jax.models.quantizer import (
     DEAD_BELOW,
     EMA_DECAY,
     PROGRESS,
-    REVIVED_USE,
+    REVIVED_SHARE,
     SoftPrototypes,
     VectorQuantizer,
     codebook_sums,
@@ -125,7 +125,7 @@ def test_dead_codes_become_blocks_of_the_batch_and_begin_anew():
     blocks = np.asarray(SLOTS[:7]).reshape(14, NUM_BLOCKS, -1)[:, 1]
     nearness = np.linalg.norm(blocks - new["codes"][1, 2], axis=-1)
     assert nearness.min() < 0.05 < np.sort(nearness)[1]
-    assert float(new["counts"][1, 2]) == pytest.approx(REVIVED_USE * even)
+    assert float(new["counts"][1, 2]) == pytest.approx(REVIVED_SHARE * DEAD_BELOW * even)
     np.testing.assert_allclose(new["sums"][1, 2], new["codes"][1, 2] * new["counts"][1, 2], rtol=1e-6)
     assert float(new["counts"][1, 3]) == pytest.approx(EMA_DECAY * old["counts"][1, 3])
 
@@ -139,9 +139,9 @@ def test_a_batch_of_any_size_has_slots_that_are_alone_in_their_bin(codes):
 
 
 def test_a_code_far_away_comes_back_from_a_batch_much_larger_than_the_reservoir():
-    """65,536 slots and 5 codes; one code lies where no slot is."""
-    slots = jnp.asarray(RNG.normal(size=(8192, 8, SLOT_DIM)), jnp.float32)
-    old, real, ids = used_codebook(), jnp.ones(8192, bool), jnp.arange(8192)
+    """8,192 slots and 5 codes; one code lies where no slot is."""
+    slots = jnp.asarray(np.random.default_rng(2).normal(size=(1024, 8, SLOT_DIM)), jnp.float32)
+    old, real, ids = used_codebook(), jnp.ones(1024, bool), jnp.arange(1024)
     old["codes"] = old["codes"].at[:, 2].set(1e3)
     old |= {"counts": old["counts"].at[:, 2].set(0), "sums": old["sums"].at[:, 2].set(0)}
     indices = nearest(split_blocks(slots, NUM_BLOCKS), old["codes"])
@@ -153,6 +153,18 @@ def test_a_code_far_away_comes_back_from_a_batch_much_larger_than_the_reservoir(
         assert np.abs(codes).max() < 10
         drawn.add(codes.tobytes())
     assert len(drawn) == 2, "another step draws from other slots"
+
+
+def test_the_decay_and_the_share_below_which_a_code_is_dead_are_as_asked():
+    sums, old = sums_of(), used_codebook()
+    old["counts"] = old["counts"].at[1, 2].set(0.0)
+    sums = sums | {"counts": jnp.full((NUM_BLOCKS, SIZE), 14 / SIZE).at[1, 2].set(0)}
+    new = next_codebook(old, sums, KEY, ema_decay=0.5, dead_below=0.0)
+    np.testing.assert_allclose(new["counts"], 0.5 * (old["counts"] + sums["counts"]), rtol=1e-6)
+    np.testing.assert_array_equal(new["codes"][1, 2], old["codes"][1, 2])
+    revived = next_codebook(old, sums, KEY, ema_decay=0.5, dead_below=0.3)
+    even = float(sums["counts"][1].mean())
+    assert float(revived["counts"][1, 2]) == pytest.approx(2 * 0.3 * even)
 
 
 def test_no_code_is_dead_with_the_published_sizes_of_a_small_batch():
