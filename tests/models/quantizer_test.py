@@ -1,12 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The quantiser: nearest codes by brute force, the moving averages by hand, revival, gradients."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -206,36 +200,3 @@ def test_soft_prototypes_mix_and_have_no_codebook():
 def test_blocks_must_divide_the_slot(fields):
     with pytest.raises(ConfigError, match="num_blocks"):
         VectorQuantizer(*fields).init(jax.random.key(0), SLOTS)
-
-
-PROGRAM = """
-import json, jax, jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec as P
-from tests.models.quantizer_test import IDS, KEY, REAL, SIZE, SLOTS, STEP, used_codebook
-from perceiver_jax.models.quantizer import codebook_sums, nearest, next_codebook, split_blocks
-mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-put = lambda x: jax.device_put(x, NamedSharding(mesh, P("data")))
-
-@jax.jit
-def advanced(codebook, slots, real, ids):
-    indices = nearest(split_blocks(slots, 3), codebook["codes"])
-    return next_codebook(codebook, codebook_sums(slots, indices, SIZE, real, ids, STEP), KEY)
-
-codebook = used_codebook()
-codebook["counts"] = codebook["counts"].at[:, 1].set(0)
-new = advanced(codebook, put(SLOTS), put(REAL), put(IDS))
-print(json.dumps(jax.tree.map(lambda x: x.tolist(), new)))
-"""
-
-
-def test_eight_devices_have_one_codebook():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=os.environ | flags, cwd=root, capture_output=True, text=True, check=True
-    )
-    codebook = used_codebook()
-    codebook["counts"] = codebook["counts"].at[:, 1].set(0)
-    expected = next_codebook(codebook, sums_of(), KEY)
-    for name, values in json.loads(done.stdout).items():
-        np.testing.assert_allclose(np.asarray(values, np.float32), expected[name], rtol=1e-5, atol=1e-6)
