@@ -6,8 +6,8 @@
     python -m perceiver_jax.generate --workdir=runs/svq_prior-shapes --num=8 --temperature=1.0
 
 The run it begins with decides slots, blocks and codes, and its data are encoded once, into its folder codes/. Default,
-`:shapes` and `:multi_dsprites`: 4 layers of 8 heads x 32, Adam 1e-4. `:official`: the authors' (github.com/yfw/nlotm),
-but that they clip each component of the gradient. `:cpu`: for two cores; `:tiny` checks everything in a minute.
+`:shapes` and `:multi_dsprites`: 4 layers of 8 heads x 32, Adam 1e-4. `:official`: the authors' (github.com/yfw/nlotm)
+sizes and schedule, see docs/svq.md. `:cpu`: for two cores; `:tiny` checks everything in a minute.
 --config.data.order says in which order the slots of an image come (`perceiver_jax/data/codes.py`): sorted is best.
 
 `:cpu`, on seed 0 of configs/svq.py:cpu: 3.26 bits a code (unigrams 5.63); 49.0 % of samples are scenes by
@@ -38,7 +38,7 @@ def official(config: ConfigDict) -> None:
     """8 layers of 4 heads x 48, batch 40, 500 epochs, half-life 250,000 steps."""
     config.model.update(dim=192, num_layers=8, num_heads=4)
     config.batch_size, config.num_epochs = 40, 500.0
-    config.optimizer.learning_rate = 3e-4
+    config.optimizer.update(learning_rate=3e-4, clip_norm=None, clip_max=0.05)
     config.schedule = section("schedule", "exponential", gamma=0.5, decay_steps=250_000, warmup_steps=30_000)
 
 

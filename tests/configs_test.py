@@ -8,6 +8,7 @@ from pathlib import Path
 
 import h5py
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from perceiver_jax import experiment
 from perceiver_jax.data import codes
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.models.block_slot_attention import BlockUpdate
 from perceiver_jax.training.record import num_parameters
 from tests.data import conftest as sets
 
@@ -194,6 +196,16 @@ def test_parameters_of_the_published_image_models(variant, published):
 def test_parameters_of_the_published_slot_attention(modelnet40, labelled, images, scenes):
     training = experiment.build(resolved("slot_attention", "clevr6", modelnet40, labelled, images, scenes))
     assert num_parameters(experiment.abstract_training_state(training).params) == 890_308
+
+
+def test_parameters_of_the_block_mlp_of_the_published_svq():
+    """BlockLinear(2048, 192, 16) and back, of github.com/yfw/nlotm: 16 x (128 x 12 + 12 + 12 x 128 + 128)."""
+    spec = Spec({"image": ArraySpec((128, 128, 3), "uint8")})
+    model = experiment.build_task(configs.to_dict(load("svq", "official")), spec).model
+    slots = model.slot_attention
+    blocks = jnp.zeros((1, 1, slots.num_blocks, slots.slot_dim // slots.num_blocks))
+    params = jax.eval_shape(BlockUpdate(slots.mlp_dim).init, jax.random.key(0), blocks, blocks)["params"]["mlp"]
+    assert num_parameters({name: params[name] for name in ("hidden", "out")}) == 51_392
 
 
 def test_shapes_of_the_keras_example_are_said():

@@ -158,6 +158,17 @@ def test_visualize_draws_decompositions_codebooks_and_swaps(first):
     assert head == "codebook,code,count" and counts[:, 2].sum() == 12 * 2 * 2 and len(rows) == 2 * 5
 
 
+def test_swaps_of_soft_prototypes_are_all_made_of_prototypes_alone(first):
+    """A code put in the place of the same one changes nothing."""
+    run = experiment.load(first)
+    model = run.task.model.clone(quantize="soft")
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3), jnp.uint8))
+    run = dataclasses.replace(run, task=dataclasses.replace(run.task, model=model), variables=variables)
+    image, again, swapped = codes_report._swapped(run, np.array([[0, 1], [2, 3]]), np.array([[0, 1], [2, 4]]))
+    assert (swapped.reshape(4, *image.shape)[:3] == image).all() and (swapped[1, 1] == again).all()
+    assert (image != again).any()
+
+
 def test_runs_that_make_no_codes_or_have_no_prior_are_said(first, prior):
     with pytest.raises(ConfigError, match="makes no codes of images.*code_prior.*expected a run of configs/svq.py"):
         stages.resolve(second(prior[0]))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt32
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.norms import normalize
@@ -22,16 +22,22 @@ CODEBOOK = "codebook"
 PROGRESS = "progress"
 """The collection of variables that count train steps."""
 EMA_DECAY = 0.99
-"""Of the counts and sums whose ratio is a code."""
+"""Of the counts and sums whose ratio is a code, unless a model has another."""
 DEAD_BELOW = 0.1
 """Share of its even use below which a code is made anew; with Wu et al.'s own numbers, 160 vectors and 64 codes, their
-absolute threshold of 1 is a share of 0.4, which with 128 vectors and 512 codes would condemn nearly all."""
-REVIVED_USE = 2 * DEAD_BELOW
-"""Share of its even use that a new code begins with, so that it has log(2) / (1 - EMA_DECAY) = 70 steps to be used."""
+absolute threshold of 1 is a share of 0.4, which with 128 vectors and 512 codes would condemn nearly all. A default."""
+REVIVED_SHARE = 2
+"""A new code begins with so many times the use below which it is dead; log(2) / (1 - decay) = 70 steps to be used."""
 NOISE = 0.01
 """Norm of what sets a new code apart from the block it is copied from."""
 BINS_PER_CODE = 8
-"""Of the reservoir from which codes are made anew."""
+"""Of each level of the reservoir from which codes are made anew."""
+LEVELS = 4
+"""Of the reservoir; each gets a sixteenth of the slots of the one before. With 16 codes or more, of any number of slots
+up to 10^6 as many as there are codes are alone in their bin, or nine tenths of fewer slots. A bin takes 4 * slot_dim
+bytes, all together 17 MB with 64 codes and 2,048 channels, 4 MB with 512 and 64."""
+LEVEL_BITS = 4
+"""Of a hash that must be zero for a slot to go up a level."""
 LEAST_COUNT = 1e-6
 """A code that was used less stays where it is."""
 
@@ -100,7 +106,8 @@ class SoftPrototypes(nn.Module):
     """Each block becomes a mixture of learned prototypes (SysBinder, Singh et al. 2023, section 3.3).
 
     An MLP makes the prototypes of learned vectors; a block attends to those of its codebook. `indices` are of the
-    largest shares, and `lookup` gives these prototypes alone, which is not what the mixture was.
+    largest shares, and `lookup` gives these prototypes alone, which is not what the mixture was. Unlike in the authors'
+    code (github.com/singhgautam/sysbinder) each block has an MLP of its own, and prototypes are mixed as they are.
     """
 
     num_blocks: int
@@ -113,13 +120,14 @@ class SoftPrototypes(nn.Module):
         dim = self.slot_dim // self.num_blocks
         self.memory = self.param("memory", nn.initializers.normal(1.0), (self.num_blocks, self.codebook_size, dim))
         per_block = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": 0, "out_axes": 0}
-        self.mlp = nn.vmap(PrototypeMLP, **per_block)()
+        self.mlp = nn.vmap(PrototypeMLP, **per_block)()  # the authors' is the same for all blocks
 
     def __call__(self, slots: Slots, train: bool = False) -> Quantized:
         """The mixtures."""
         del train
         blocks, prototypes = split_blocks(slots.astype(jnp.float32), self.num_blocks), self.mlp(self.memory)
         scores = jnp.einsum("bsmd,mpd->bsmp", normalize(blocks), normalize(prototypes)) * blocks.shape[-1] ** -0.5
+        # The authors mix normed prototypes; these keep their length, as codes do.
         mixed = jnp.einsum("bsmp,mpd->bsmd", jax.nn.softmax(scores), prototypes)
         indices = jnp.argmax(scores, -1).astype(jnp.int32)
         return Quantized(mixed.reshape(slots.shape), indices, jnp.zeros(len(slots)))
@@ -172,26 +180,40 @@ def code_use(
     indices: Indices, codebook_size: int, real: Bool[Array, "batch"]
 ) -> Float[Array, "num_blocks codebook_size"]:
     """How often each code was chosen in the real examples."""
-    return (jax.nn.one_hot(indices, codebook_size) * real[:, None, None, None]).sum((0, 1))
+    return place_use(indices, codebook_size, real).sum(0)
+
+
+def place_use(
+    indices: Indices, codebook_size: int, real: Bool[Array, "batch"]
+) -> Float[Array, "num_slots num_blocks codebook_size"]:
+    """How often each code was chosen at each place, in the real examples."""
+    return (jax.nn.one_hot(indices, codebook_size) * real[:, None, None, None]).sum(0)
 
 
 def codebook_sums(
-    slots: Slots, indices: Indices, codebook_size: int, real: Bool[Array, "batch"], ids: Int[Array, "batch"]
+    slots: Slots,
+    indices: Indices,
+    codebook_size: int,
+    real: Bool[Array, "batch"],
+    ids: Int[Array, "batch"],
+    step: int | Int[Array, ""],
 ) -> dict[str, Array]:
     """What `next_codebook` needs to know of a batch; parts of a batch add up to the whole.
 
-    The reservoir has bins into which slots are put by a hash of their example's id: a bin with one slot holds it,
-    however the batch was split up. The others hold sums that are of no use.
+    The reservoir has bins into which slots are put by a hash: a bin with one slot holds it, however the batch was split
+    up. The others hold sums that are of no use.
 
     Args:
         slots: before quantisation.
         real: which examples are no padding.
+        step: the number of the train step, with which the slots that share a bin change.
     """
     blocks = split_blocks(jax.lax.stop_gradient(slots).astype(jnp.float32), indices.shape[-1])
     chosen = jax.nn.one_hot(indices, codebook_size) * real[:, None, None, None]
-    num_bins = BINS_PER_CODE * codebook_size
+    num_bins = LEVELS * BINS_PER_CODE * codebook_size
     place = ids.astype(jnp.uint32)[:, None] * slots.shape[1] + jnp.arange(slots.shape[1], dtype=jnp.uint32)
-    bins = jnp.where(real[:, None], hashed(place) % num_bins, num_bins).reshape(-1)
+    place = place + hashed(jnp.asarray(step, jnp.uint32))
+    bins = jnp.where(real[:, None], reservoir_bins(place, codebook_size), num_bins).reshape(-1)
     rows = blocks.reshape(-1, *blocks.shape[2:])
     return {
         "counts": chosen.sum((0, 1)),
@@ -201,15 +223,34 @@ def codebook_sums(
     }
 
 
-def next_codebook(codebook: dict[str, Any], sums: dict[str, Array], rng: PRNGKeyArray) -> dict[str, Any]:
-    """Codes, counts and sums after a step whose `codebook_sums` these are."""
-    counts = EMA_DECAY * codebook["counts"] + (1 - EMA_DECAY) * sums["counts"]
-    totals = EMA_DECAY * codebook["sums"] + (1 - EMA_DECAY) * sums["vectors"]
+def reservoir_bins(places: UInt32[Array, "*shape"], codebook_size: int) -> UInt32[Array, "*shape"]:
+    """The bin of each place: its level, which a sixteenth of those of the level before reach, and one of its bins.
+
+    Of one level alone no bin would hold a single slot once there are many more slots than bins.
+    """
+    drawn = hashed(places)
+    highest = [hashed(~drawn) < 2 ** (32 - LEVEL_BITS * level) for level in range(1, LEVELS)]
+    level = sum(reached.astype(jnp.uint32) for reached in highest)
+    size = BINS_PER_CODE * codebook_size
+    return level * size + drawn % size
+
+
+def next_codebook(
+    codebook: dict[str, Any],
+    sums: dict[str, Array],
+    rng: PRNGKeyArray,
+    *,
+    ema_decay: float = EMA_DECAY,
+    dead_below: float = DEAD_BELOW,
+) -> dict[str, Any]:
+    """Codes, counts and sums after a step whose `codebook_sums` these are; see `SVQ` for the decay and the dead."""
+    counts = ema_decay * codebook["counts"] + (1 - ema_decay) * sums["counts"]
+    totals = ema_decay * codebook["sums"] + (1 - ema_decay) * sums["vectors"]
     means = totals / jnp.maximum(counts, LEAST_COUNT)[..., None]
     codes = jnp.where(counts[..., None] > LEAST_COUNT, means, codebook["codes"])
     even = sums["counts"].sum(1, keepdims=True) / counts.shape[1]
-    fresh, found = _candidates(sums, counts < DEAD_BELOW * even, rng)
-    counts = jnp.where(found, REVIVED_USE * even, counts)
+    fresh, found = _candidates(sums, counts < dead_below * even, rng)
+    counts = jnp.where(found, REVIVED_SHARE * dead_below * even, counts)
     codes = jnp.where(found[..., None], fresh, codes)
     totals = jnp.where(found[..., None], counts[..., None] * fresh, totals)
     return {"codes": codes, "counts": counts, "sums": totals}

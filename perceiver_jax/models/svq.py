@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key, Shaped
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.block_slot_attention import BlockSlotAttention
 from perceiver_jax.models.image_decoders import Images
-from perceiver_jax.models.quantizer import Indices, Slots, SoftPrototypes, VectorQuantizer
+from perceiver_jax.models.quantizer import DEAD_BELOW, EMA_DECAY, Indices, Slots, SoftPrototypes, VectorQuantizer
 from perceiver_jax.models.slot_autoencoder import centered, grouped, placed_features
 from perceiver_jax.models.transformer import GREEDY
 
@@ -58,6 +58,8 @@ class SVQ(nn.Module):
         quantize: "vq", or "soft" for mixtures of prototypes instead of codes.
         commitment_weight: of the distance of the slots to their codes in the loss.
         continuous_steps: of training, at its start, in which slots go on as they are while the codes follow ("vq").
+        ema_decay: of the means that codes are ("vq").
+        dead_below: share of its even use below which a code is made anew from the batch; 0 keeps all ("vq").
     """
 
     encoder: nn.Module
@@ -68,10 +70,16 @@ class SVQ(nn.Module):
     quantize: str = "vq"
     commitment_weight: float = 50.0
     continuous_steps: int = 0
+    ema_decay: float = EMA_DECAY
+    dead_below: float = DEAD_BELOW
 
     def setup(self):
         if self.quantize not in QUANTIZERS:
             raise ConfigError(f"model.quantize={self.quantize!r}: expected one of {', '.join(QUANTIZERS)}.")
+        if not (0 <= self.ema_decay < 1 and 0 <= self.dead_below < 1):
+            raise ConfigError(
+                f"model.ema_decay={self.ema_decay}, model.dead_below={self.dead_below}: expected at least 0, below 1."
+            )
         slots = self.slot_attention
         self.quantizer = QUANTIZERS[self.quantize](
             slots.num_blocks, self.codebook_size, slots.slot_dim, self.continuous_steps

@@ -3,7 +3,8 @@
 
 `visualization`: images, reconstructions from codes alone, masks; `codebooks` (and `codebooks.csv`): how often each code
 of each codebook is used over the validation split; `swaps.png`: a second image's codes put into a first one, one at a
-time. It needs the data.
+time, all of it from codes alone: of mixtures of prototypes, from the prototype that has the largest share. It needs the
+data.
 """
 
 import csv
@@ -53,8 +54,8 @@ def write(run: Any, formats: Sequence[str], flags: Any) -> list[Path]:
     files = {
         folder / f"{name}.{kind}": canvas.rendered(made, kind) for name, made in figures.items() for kind in formats
     }
-    swapped = codes.swaps(recons[0], recons[-1], _swapped(run, found["indices"][0], found["indices"][-1]))
-    files[folder / "swaps.png"] = canvas.rendered(canvas.picture(swapped), "png")
+    sheet = codes.swaps(*_swapped(run, found["indices"][0], found["indices"][-1]))
+    files[folder / "swaps.png"] = canvas.rendered(canvas.picture(sheet), "png")
     return write_all(files | {folder / "codebooks.csv": _table(counts).encode()})
 
 
@@ -66,8 +67,8 @@ def _counts(run: Any, source: Any, split: str) -> np.ndarray:
     return np.stack(used).astype(np.float64)
 
 
-def _swapped(run: Any, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(num_slots, num_blocks, height, width, 3): the first with one code of the second."""
+def _swapped(run: Any, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images of both and, (num_slots, num_blocks, height, width, 3), of the first with one code of the second."""
     num_slots, num_blocks = first.shape
     codes = np.tile(first, (num_slots, num_blocks, 1, 1))
     for slot, block in np.ndindex(num_slots, num_blocks):
@@ -78,11 +79,11 @@ def _swapped(run: Any, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         slots = run.task.model.apply(variables, codes, method="lookup")
         return as_pixels(run.task.model.apply(variables, slots, jax.random.key(0), method="decode"))
 
-    flat = codes.reshape(-1, num_slots, num_blocks)
+    flat = np.concatenate([first[None], second[None], codes.reshape(-1, num_slots, num_blocks)])
     padded = np.concatenate([flat, np.repeat(flat[:1], -len(flat) % BATCH, axis=0)])
     parts = [np.asarray(decode(run.variables, padded[i : i + BATCH])) for i in range(0, len(padded), BATCH)]
     images = np.concatenate(parts)[: len(flat)]
-    return images.reshape(num_slots, num_blocks, *images.shape[1:])
+    return images[0], images[1], images[2:].reshape(num_slots, num_blocks, *images.shape[1:])
 
 
 def _captions(counts: np.ndarray) -> list[str]:

@@ -19,7 +19,7 @@ from perceiver_jax.figures.images import contact_sheet
 from perceiver_jax.metrics.codes import use_of_codebooks
 from perceiver_jax.metrics.statistics import Mean
 from perceiver_jax.models.code_prior import sample_codes
-from perceiver_jax.models.quantizer import code_use
+from perceiver_jax.models.quantizer import place_use
 from perceiver_jax.models.slot_autoencoder import as_pixels
 from perceiver_jax.tasks.base import Aux, Batch, Rngs, Task, Variables
 
@@ -64,8 +64,8 @@ class CodeModeling(Task):
         loss = Mean.of(nats.sum((1, 2)), batch["weight"])
         means = {"bits_per_code": BITS * nats.mean((1, 2)), "accuracy": (logits.argmax(-1) == codes).mean((1, 2))}
         stats = {name: Mean.of(value, batch["weight"]) for name, value in means.items()}
-        use = code_use(codes, self.model.codebook_size, batch["weight"] > 0)
-        return loss, Aux({"loss": loss, **stats, "code_use": use}, {})
+        use = place_use(codes, self.model.codebook_size, batch["weight"] > 0)
+        return loss, Aux({"loss": loss, **stats, "code_use": use.sum(0), "place_use": use}, {})
 
     def predict(self, variables: Variables, batch: Batch, rngs: Rngs) -> dict[str, Array]:
         """`bits` of each example's codes; `sample`, an image made anew, the same for the same id."""
@@ -83,9 +83,15 @@ class CodeModeling(Task):
         )
 
     def summarize(self, stats: dict[str, Any]) -> dict[str, float]:
-        """Also `unigram_bits`: what a code costs that is guessed from its block's own frequencies in these examples."""
-        perplexity = use_of_codebooks(np.asarray(stats["code_use"]))["perplexity"]
-        return super().summarize(stats) | {"unigram_bits": float(np.log2(perplexity).mean())}
+        """Also what a code costs that is guessed from how often each occurs in these examples, and from nothing else.
+
+        `unigram_bits`: from the frequencies in its block, of all slots; `place_bits`: from those in its block and slot,
+        which is less where the order of the slots says something.
+        """
+        return super().summarize(stats) | {
+            "unigram_bits": _bits(np.asarray(stats["code_use"])),
+            "place_bits": _bits(np.concatenate(stats["place_use"])),
+        }
 
     def visualize(
         self, predictions: dict[str, np.ndarray], batch: dict[str, np.ndarray], stats: dict[str, Any]
@@ -105,6 +111,11 @@ class CodeModeling(Task):
 
     def _nats(self, logits: Array, codes: Array) -> Float[Array, "batch num_slots num_blocks"]:
         return -jnp.take_along_axis(jax.nn.log_softmax(logits), codes[..., None], -1)[..., 0]
+
+
+def _bits(counts: np.ndarray) -> float:
+    """Mean entropy of the rows."""
+    return float(np.log2(use_of_codebooks(counts)["perplexity"]).mean())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

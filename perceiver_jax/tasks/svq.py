@@ -44,13 +44,14 @@ class SemanticQuantization(Task):
         """The sum of the parts; `stats` has each, and `sums` what the next codebook needs."""
         coded = self._coded(variables, batch, rngs, train)
         stats = self._parts(coded, batch)
-        return stats["loss"], Aux(stats, self._sums(coded, batch) if CODEBOOK in variables else {})
+        return stats["loss"], Aux(stats, self._sums(coded, batch, variables) if CODEBOOK in variables else {})
 
     def advance(self, extra: Variables, sums: dict[str, Any], rng: PRNGKeyArray) -> Variables:
         """The codebook of the whole batch, and one more step done."""
         changed = dict(extra)
         if CODEBOOK in extra:
-            changed[CODEBOOK] = {"quantizer": next_codebook(extra[CODEBOOK]["quantizer"], sums, rng)}
+            how = {"ema_decay": self.model.ema_decay, "dead_below": self.model.dead_below}
+            changed[CODEBOOK] = {"quantizer": next_codebook(extra[CODEBOOK]["quantizer"], sums, rng, **how)}
         if PROGRESS in extra:
             changed[PROGRESS] = jax.tree.map(lambda steps: steps + 1, extra[PROGRESS])
         return changed
@@ -113,6 +114,6 @@ class SemanticQuantization(Task):
         means = {name: Mean.of(part, weight) for name, part in parts.items()}
         return means | {"code_use": code_use(coded.indices, self.model.codebook_size, weight > 0)}
 
-    def _sums(self, coded: Coded, batch: Batch) -> dict[str, Array]:
-        size, real = self.model.codebook_size, batch["weight"] > 0
-        return codebook_sums(coded.unquantized, coded.indices, size, real, batch["id"])
+    def _sums(self, coded: Coded, batch: Batch, variables: Variables) -> dict[str, Array]:
+        size, real, step = self.model.codebook_size, batch["weight"] > 0, variables[PROGRESS]["quantizer"]["steps"]
+        return codebook_sums(coded.unquantized, coded.indices, size, real, batch["id"], step)

@@ -31,6 +31,7 @@ def make_optimizer(
     weight_decay: Number = 0.0,
     decay_exclude: Sequence[str] = DECAY_EXCLUDE,
     clip_norm: Number | None = None,
+    clip_max: Number | None = None,
     frozen: Sequence[str] = (),
     rate_factors: Sequence[str] = (),
 ) -> optax.GradientTransformation:
@@ -46,6 +47,8 @@ def make_optimizer(
         weight_decay: decoupled, times the rate; not for adam.
         decay_exclude: path patterns (see `parameter_paths`) of parameters that are not decayed; not for adam.
         clip_norm: largest global norm of the gradients of what is not frozen; None does not clip.
+        clip_max: largest magnitude of any of their components, to which all of them are scaled down together, as
+            PyTorch's clip_grad_norm_ with the norm "inf"; None does not. It comes before `clip_norm`.
         frozen: path patterns of parameters whose direction is zero and for which no moments are stored.
         rate_factors: "PATTERN=FACTOR": what the rate is multiplied by for the parameters of a path pattern, e.g.
             "decoder/vae=3"; factors of several patterns multiply.
@@ -53,7 +56,7 @@ def make_optimizer(
     Raises:
         ConfigError: a value out of range (here), a pattern that matches nothing (in `init`).
     """
-    _check(name, b1, b2, eps, weight_decay, decay_exclude, clip_norm)
+    _check(name, b1, b2, eps, weight_decay, decay_exclude, clip_norm, clip_max)
 
     def decayed(params):
         return jax.tree.map(lambda excluded: not excluded, parameter_paths.select(params, decay_exclude))
@@ -61,6 +64,8 @@ def make_optimizer(
     chain = [optax.scale_by_adam(b1, b2, EPS[name] if eps is None else eps)]
     if clip_norm is not None:
         chain.insert(0, optax.clip_by_global_norm(clip_norm))
+    if clip_max is not None:
+        chain.insert(0, clip_by_largest(clip_max))
     if weight_decay:
         chain.append(optax.add_decayed_weights(weight_decay, mask=decayed))
     if name == "lamb":
@@ -78,6 +83,17 @@ def make_optimizer(
         return optimizer.init(params)
 
     return optax.GradientTransformation(init, optimizer.update)
+
+
+def clip_by_largest(limit: Number) -> optax.GradientTransformation:
+    """Scales all gradients by the same factor, so that none of their components is larger than `limit`."""
+
+    def update(updates, state, params):
+        largest = jnp.stack([jnp.abs(leaf).max(initial=0) for leaf in jax.tree.leaves(updates)]).max()
+        factor = jnp.where(largest > limit, limit / largest, 1)
+        return jax.tree.map(lambda leaf: leaf * factor, updates), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
 
 
 def scale_by_trust_ratio() -> optax.GradientTransformation:
@@ -135,7 +151,7 @@ def _freeze(optimizer: optax.GradientTransformation, frozen: Sequence[str]) -> o
     return optax.partition({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)
 
 
-def _check(name, b1, b2, eps, weight_decay, decay_exclude, clip_norm) -> None:
+def _check(name, b1, b2, eps, weight_decay, decay_exclude, clip_norm, clip_max) -> None:
     """Raises one ConfigError that lists every value out of range."""
     rules = [  # argument, value, is it in range, what was expected
         ("name", name, name in EPS, f"one of {', '.join(EPS)}"),
@@ -151,6 +167,7 @@ def _check(name, b1, b2, eps, weight_decay, decay_exclude, clip_norm) -> None:
             "the default with adam, which decays nothing",
         ),
         ("clip_norm", clip_norm, clip_norm is None or clip_norm > 0, "> 0 or None"),
+        ("clip_max", clip_max, clip_max is None or clip_max > 0, "> 0 or None"),
     ]
     problems = [f"{key}={value!r}: expected {expected}" for key, value, good, expected in rules if not good]
     if problems:

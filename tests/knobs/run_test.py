@@ -58,6 +58,7 @@ OPTIMIZER = {
     "weight_decay": 0.2,
     "decay_exclude": ("*/kernel",),
     "clip_norm": 1.0,
+    "clip_max": 0.05,
     "frozen": ("a/*",),
     "rate_factors": ("a/*=2",),
 }

@@ -32,6 +32,8 @@ MODEL = {
     "quantize": "soft",
     "commitment_weight": 1.0,
     "continuous_steps": 7,
+    "ema_decay": 0.5,
+    "dead_below": 0.0,
     "dtype": "bfloat16",
 }
 TRANSFORMER = {"vocab_size": 5, "vae_channels": 4, "dim": 4, "num_layers": 1, "num_heads": 2, "dropout_rate": 0.1}
@@ -47,15 +49,23 @@ TRANSFORMER_CHANGES = {
 
 
 def computed(decoder, model):
-    """What training differentiates, as text; nothing is run."""
+    """What a step of training computes, as text; nothing is run."""
     encoder = section("encoder", "patches", patch_size=4, num_channels=4, num_layers=1)
     config = to_dict(section("model", "svq", encoder=encoder, decoder=decoder, **PLAIN | model))
     task = registry.build("task", {"name": "svq"}, model=registry.build("model", config, spec=SPEC), spec=SPEC)
     rngs = {name: jax.random.key(1) for name in task.rng_streams}
     batch = {"image": jnp.zeros(IMAGE.shape, IMAGE.dtype), "weight": jnp.ones(2), "id": jnp.arange(2)}
     variables = jax.eval_shape(lambda: task.init(jax.random.key(0), SPEC))
-    loss = jax.grad(lambda variables: task.loss(variables, batch, rngs, train=True)[0].total, allow_int=True)
-    return str(variables) + re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(loss)(variables)))
+
+    def step(variables):
+        def total(variables):
+            loss, aux = task.loss(variables, batch, rngs, train=True)
+            return loss.total, aux.sums
+
+        gradients, sums = jax.grad(total, has_aux=True, allow_int=True)(variables)
+        return gradients, task.advance(variables, sums, jax.random.key(2))
+
+    return str(variables) + re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(step)(variables)))
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from perceiver_jax import registry
 from perceiver_jax.config import section, to_dict
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.models.transformer import GREEDY
 
 SPEC = Spec({"image": ArraySpec((8, 8, 3), "uint8")})
 IMAGES = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3)), jnp.uint8)
@@ -77,10 +78,14 @@ def test_greedy_tokens_are_those_that_the_whole_sequence_makes_likeliest(tokens)
 
 def test_a_sample_depends_on_its_own_key_alone(tokens):
     model, variables = tokens
-    slots, keys = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 8)), jnp.float32), jax.random.key(3)
-    keys = jax.random.split(keys, 2)
-    both = call(model, variables, "decode", slots, keys, 1.0)
-    np.testing.assert_allclose(both[1:], call(model, variables, "decode", slots[1:], keys[1:], 1.0), atol=1e-5)
+    slots = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 8)), jnp.float32)
+    keys, other = jax.random.split(jax.random.key(3), (2, 2))
+    decode = jax.jit(functools.partial(model.apply, variables, method="decode"))
+    both, greedy = decode(slots, keys, 1.0), decode(slots, keys, GREEDY)
+    np.testing.assert_allclose(both[1:], decode(slots[1:], keys[1:], 1.0), atol=1e-5)
+    np.testing.assert_array_equal(decode(slots, other, GREEDY), greedy)
+    for changed in (decode(slots, other, 1.0), greedy):
+        assert np.abs(changed - both).max((1, 2, 3)).min() > 1e-3
 
 
 def test_the_vae_feels_nothing_of_the_transformer_and_the_slots_nothing_of_the_vae(tokens):
@@ -100,7 +105,11 @@ def test_the_vae_feels_nothing_of_the_transformer_and_the_slots_nothing_of_the_v
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"num_blocks": 3}, "num_blocks=3 does not divide slot_dim=8"), ({"quantize": "x"}, "expected one of vq, soft")],
+    [
+        ({"num_blocks": 3}, "num_blocks=3 does not divide slot_dim=8"),
+        ({"quantize": "x"}, "expected one of vq, soft"),
+        ({"ema_decay": 1.0}, "ema_decay=1.0"),
+    ],
 )
 def test_wrong_fields_are_named(fields, message):
     with pytest.raises(ConfigError, match=message):

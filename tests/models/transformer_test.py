@@ -157,6 +157,8 @@ def test_samples_have_the_distribution_of_the_logits():
     squared = np.array([0.5, 0.3, 0.15, 0.05]) ** 2
     np.testing.assert_allclose(draw(temperature=0.5), np.tile(squared / squared.sum(), (2, 1)), atol=0.03)
     np.testing.assert_allclose(draw(top_p=0.7), np.tile([0.625, 0.375, 0, 0], (2, 1)), atol=0.03)
+    kept = squared[:3] / squared[:3].sum()
+    np.testing.assert_allclose(draw(temperature=0.5, top_k=3), np.tile([*kept, 0], (2, 1)), atol=0.03)
 
 
 def test_heads_must_divide_the_width():

@@ -62,6 +62,9 @@ def test_bits_accuracy_and_unigram_entropy_equal_numpy(case):
     shares = [np.bincount(codes[..., m].ravel(), minlength=5) / 8 for m in range(3)]
     entropy = np.mean([-(p[p > 0] * np.log2(p[p > 0])).sum() for p in shares])
     assert found["unigram_bits"] == pytest.approx(entropy, rel=1e-5)
+    shares = [np.bincount(codes[:, s, m], minlength=5) / 4 for s, m in np.ndindex(2, 3)]
+    entropy = np.mean([-(p[p > 0] * np.log2(p[p > 0])).sum() for p in shares])
+    assert found["place_bits"] == pytest.approx(entropy, rel=1e-5) and entropy < found["unigram_bits"]
 
 
 def test_padding_counts_nothing_and_halves_add_up(case):

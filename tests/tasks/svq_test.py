@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Codebooks in training: from the whole batch however it is cut up, untouched by evaluation, resume and bad steps."""
 
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,16 +41,19 @@ def make_task():
 TASK = make_task()
 
 
+def make_step(parts):
+    """The train step, not compiled."""
+    training = make_training()
+    return make_train_step(TASK, training.optimizer, training.schedule, seed=0, micro_batches=parts)
+
+
 @pytest.fixture(scope="module")
 def begun():
     """The state after a first step, whose codes have come from its batch, and steps for parts of a batch."""
     training = make_training()
     make = state_maker(TASK, training.optimizer, SOURCE.spec, ema=False)
     state = init_state(make, make_mesh(), 0)
-    steps = {
-        parts: jax.jit(make_train_step(TASK, training.optimizer, training.schedule, seed=0, micro_batches=parts))
-        for parts in (1, 4)
-    }
+    steps = {parts: jax.jit(make_step(parts)) for parts in (1, 4)}
     return steps[1](state, BATCH)[0], steps
 
 
@@ -72,6 +81,47 @@ def test_a_step_moves_the_codes_once_however_the_batch_is_cut(begun):
     cut, _ = steps[4](state, BATCH)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), new, codebook(cut))
     assert int(cut.extra["progress"]["quantizer"]["steps"]) == 2
+
+
+PROGRAM = """
+import pickle, sys
+import jax
+from perceiver_jax.training.sharding import make_mesh, put_batch, replicated
+from tests.tasks.svq_test import BATCH, make_step
+
+mesh, losses = make_mesh(data=8), []
+state = jax.device_put(pickle.load(sys.stdin.buffer), replicated(mesh))
+batch, step = put_batch(jax.device_get(BATCH), mesh), jax.jit(make_step(1))
+assert len(batch["image"].addressable_shards) == 8 and batch["image"].addressable_shards[0].data.shape[0] == 1
+with jax.set_mesh(mesh):
+    for _ in range(2):
+        state, report = step(state, batch)
+        losses.append(report.stats["loss"].value())
+sys.stdout.buffer.write(pickle.dumps((losses, jax.device_get(state.extra))))
+"""
+
+
+def test_eight_devices_learn_as_one_and_have_one_codebook(begun):
+    """One example each; a code is dead and comes back."""
+    state, steps = begun
+    book = codebook(state) | {"counts": codebook(state)["counts"].at[:, 1].set(0)}
+    state = state.replace(extra=state.extra | {"codebook": {"quantizer": book}})
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        cwd=Path(__file__).resolve().parents[2],
+        input=pickle.dumps(jax.device_get(state)),
+        capture_output=True,
+        check=True,
+    )
+    losses, extra = pickle.loads(done.stdout)
+    for loss in losses:
+        state, report = steps[1](state, BATCH)
+        assert loss == pytest.approx(report.stats["loss"].value(), rel=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), extra, jax.device_get(state.extra)
+    )
 
 
 def test_a_step_that_is_not_finite_leaves_the_codebook(begun):

@@ -137,7 +137,7 @@ def test_a_pattern_that_matches_nothing_names_the_nearest_paths():
 
 def test_all_values_out_of_range_are_named_at_once():
     with pytest.raises(ConfigError) as error:
-        make_optimizer(name="lam", b1=1.0, b2=-0.1, eps=0.0, weight_decay=-1.0, clip_norm=0.0)
+        make_optimizer(name="lam", b1=1.0, b2=-0.1, eps=0.0, weight_decay=-1.0, clip_norm=0.0, clip_max=0.0)
     for part in (
         "name='lam'",
         "lamb, adamw, adam",
@@ -146,10 +146,28 @@ def test_all_values_out_of_range_are_named_at_once():
         "eps=0.0",
         "weight_decay=-1.0",
         "clip_norm",
+        "clip_max",
     ):
         assert part in str(error.value)
     with pytest.raises(ConfigError, match="use adamw or lamb"):
         make_optimizer(name="adam", weight_decay=0.1)
+
+
+def test_the_largest_component_scales_the_whole_gradient_and_what_is_frozen_does_not_count():
+    """As torch.nn.utils.clip_grad_norm_(parameters, 0.5, "inf"): 0.5 / 4 of all; below 0.5 nothing."""
+    params = {"a": jnp.zeros(2), "b": jnp.zeros(1), "c": jnp.zeros(1)}
+    grads = {"a": jnp.array([1.0, -4.0]), "b": jnp.array([2.0]), "c": jnp.array([100.0])}
+    optimizer = make_optimizer(name="adam", clip_max=0.5, frozen=("c",))
+
+    def first_moments(scale):
+        state = optimizer.update(jax.tree.map(lambda g: scale * g, grads), optimizer.init(params), params)[1]
+        found = {path: leaf for path, leaf in flat(state).items() if "mu" in path}
+        return {name: next(leaf for path, leaf in found.items() if path.endswith(name)) * 10 for name in "ab"}
+
+    clipped, small = first_moments(1.0), first_moments(0.1)
+    np.testing.assert_allclose(clipped["a"], [0.125, -0.5], rtol=1e-5)
+    np.testing.assert_allclose(clipped["b"], [0.25], rtol=1e-5)
+    np.testing.assert_allclose(small["a"], [0.1, -0.4], rtol=1e-5)
 
 
 def test_rate_factors_scale_the_update_of_their_parameters():
