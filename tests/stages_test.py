@@ -107,6 +107,7 @@ command_line.run(main, words=True)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_encode_together_where_the_first_sees_no_codes(first, prior, tmp_path):
     folder = shutil.copytree(first, tmp_path / "first")
     (file,) = (folder / stages.FOLDER).iterdir()
