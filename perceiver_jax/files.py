@@ -54,13 +54,16 @@ def write_all(files: Mapping[Path, bytes]) -> list[Path]:
 
 
 def write_arrays(file: Path, arrays: Mapping[str, Any]) -> None:
-    """Replaces `file` atomically by the arrays, as .npz."""
-    partial = file.with_name(file.name + ".partial")
-    with open(partial, "wb") as stream:
-        np.savez(stream, **arrays)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, file)
+    """Replaces `file` atomically by the arrays, as .npz; two commands may do so at a time."""
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as stream:
+            np.savez(stream, **arrays)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:

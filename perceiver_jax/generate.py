@@ -6,7 +6,7 @@ RUN is one of configs/svq_prior.py, and all that is needed. RUN/generated/CHECKP
 seed and i, whatever --num is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -19,6 +19,7 @@ TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "of the codes; near 0 takes
 TOP_K = flags.DEFINE_integer("top_k", None, "draw from so many of the likeliest codes only")
 TOP_P = flags.DEFINE_float("top_p", None, "draw from the fewest likeliest codes that have this probability together")
 SEED = flags.DEFINE_integer("seed", 0, "of all images", lower_bound=0, upper_bound=2**31 - 1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "images made at a time", lower_bound=1)
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, latest or a step")
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "where the files go; default a folder in RUN/generated/")
 
@@ -33,12 +34,18 @@ def main(argv: Sequence[str]) -> None:
     generation.check(NUM.value, *(how[name] for name in ("temperature", "top_k", "top_p")))
     workdir = Path(chosen(WORKDIR.value))
     generator = generation.Generator.from_run(workdir, CHECKPOINT.value)
-    made = generator.generate(NUM.value, **how)
+    made = generator.generate(NUM.value, **how, batch_size=BATCH_SIZE.value)
     step = generator.run.step
-    given = "-".join(f"{name.replace('_', '')}{value:g}" for name, value in how.items() if value is not None)
-    folder = Path(OUTPUT_DIR.value) if OUTPUT_DIR.value else workdir / "generated" / f"{step:08d}-{given}"
-    for file in generated.write(folder.absolute(), made.images, made.codes, {"run": str(workdir), "step": step, **how}):
+    folder = Path(OUTPUT_DIR.value) if OUTPUT_DIR.value else workdir / "generated" / folder_name(step, how)
+    record = {"run": str(workdir), "step": step, **how, "batch_size": BATCH_SIZE.value}
+    for file in generated.write(folder.absolute(), made.images, made.codes, record):
         print(f"written: {file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file}")
+
+
+def folder_name(step: int, how: Mapping[str, float | None]) -> str:
+    """Each value with all its digits: other values have another folder."""
+    given = [f"{name.replace('_', '')}{value}" for name, value in how.items() if value is not None]
+    return "-".join([f"{step:08d}", *given])
 
 
 def run() -> None:

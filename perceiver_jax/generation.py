@@ -1,30 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """New images of a trained prior: `Generator.from_run("runs/svq_prior").generate(8)`. The run folder is all it needs.
 
-Image i follows from the seed and i alone: batches have always `BATCH` rows, whatever is asked.
+Image i follows from the seed and i alone: whatever is asked, batches have the same number of rows, the last one too.
 """
 
 import functools
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, UInt8
 
 from perceiver_jax import experiment
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.tasks.code_prior import CodeModeling
-
-BATCH = 8
-
-
-class Generated(NamedTuple):
-    """One row an image."""
-
-    images: UInt8[np.ndarray, "images height width 3"]
-    codes: Int[np.ndarray, "images num_slots num_blocks"]
+from perceiver_jax.tasks.code_prior import CodeModeling, Generated
 
 
 class Generator:
@@ -61,6 +50,7 @@ class Generator:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int = 0,
+        batch_size: int = 8,
     ) -> Generated:
         """`num` images and their codes.
 
@@ -69,21 +59,22 @@ class Generator:
             top_k: draws from so many of the likeliest codes only.
             top_p: draws from the fewest likeliest codes that have this probability together.
             seed: of all images.
+            batch_size: images made at a time; each is the same in any, but for rounding.
 
         Raises:
             ConfigError: a value out of range.
         """
-        check(num, temperature, top_k, top_p)
+        check(num, temperature, top_k, top_p, batch_size)
         key, parts = jax.random.key(seed), []
-        for start in range(0, num, BATCH):
-            keys = jax.vmap(functools.partial(jax.random.fold_in, key))(start + jnp.arange(BATCH))
+        for start in range(0, num, batch_size):
+            keys = jax.vmap(functools.partial(jax.random.fold_in, key))(start + jnp.arange(batch_size))
             drawn = self._draw(self.run.variables, keys, np.float32(temperature), top_k, top_p)
             parts.append(jax.device_get((drawn.images, drawn.codes)))
         return Generated(*(np.concatenate(arrays)[:num] for arrays in zip(*parts, strict=True)))
 
     @functools.cached_property
     def _draw(self):
-        """Compiled once for each (top_k, top_p)."""
+        """Compiled once for each (top_k, top_p) and size of a batch."""
 
         def draw(variables, keys, temperature, top_k, top_p):
             return self.run.task.generate(variables, keys, temperature=temperature, top_k=top_k, top_p=top_p)
@@ -91,11 +82,12 @@ class Generator:
         return jax.jit(draw, static_argnums=(3, 4))
 
 
-def check(num: int, temperature: float, top_k: int | None, top_p: float | None) -> None:
+def check(num: int, temperature: float, top_k: int | None, top_p: float | None, batch_size: int = 1) -> None:
     """ConfigError unless each is in range."""
     rules = {
         f"num={num}": (num >= 1, "at least 1"),
-        f"temperature={temperature:g}": (1e-6 <= temperature <= 1e6, "more than 0, e.g. 1.0"),
+        f"temperature={temperature:g}": (1e-6 <= temperature <= 1e6, "1e-6 to 1e6, e.g. 1.0"),
+        f"batch_size={batch_size}": (batch_size >= 1, "at least 1"),
         f"top_k={top_k}": (top_k is None or top_k >= 1, "at least 1"),
         f"top_p={top_p}": (top_p is None or 0 < top_p <= 1, "more than 0 and at most 1"),
     }

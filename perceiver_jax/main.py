@@ -48,10 +48,10 @@ def train(config: dict, workdir: Path, console, preemption) -> None:
 
     began = time.perf_counter()
     with preemption.interruptible("preempted before the first step: nothing to save; run the same command to go on"):
-        config = stages.resolve(config, console.say)
+        new = run_folder.is_new(workdir)
+        config = stages.resolve(config, console.say, begun=None if new else workdir)
         training = experiment.build(config)
         state = experiment.abstract_training_state(training)
-        new = run_folder.is_new(workdir)
         transfer = experiment.initial_values(config, state) if new else Transfer()
         overview = run_folder.overview(config, training, state) if new else None
         lock = run_folder.open_run(

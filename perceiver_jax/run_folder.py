@@ -44,6 +44,8 @@ HARMLESS = (
     "watchdog",
 )
 """Keys and sections that change neither what is computed at a step nor when decisions are taken."""
+ONCE = ("init_from",)
+"""Those that change nothing either as soon as there is a checkpoint, which holds what the run began with."""
 RUNS = Path("runs")
 """Where runs go that no --workdir names."""
 LONGEST_LINE = 300
@@ -171,7 +173,8 @@ def _go_on(
     changes = configs.differences(configs.load(workdir / "config.json"), json.loads(json.dumps(config)))
     changes += configs.differences(_data_facts(before), _data_facts(record), "the data's ")
     changes = [line[:LONGEST_LINE] for line in changes]
-    serious = [line for line in changes if not is_harmless(line.partition(":")[0])]
+    new = _is_new(workdir)
+    serious = [line for line in changes if not is_harmless(line.partition(":")[0], begun=not new)]
     refusal = f"{workdir} holds a run with another config ({'; '.join(serious)})"
     _check_fits(workdir, state, f"{refusal}: " if serious else "")
     if serious and not allow_changes:
@@ -183,7 +186,7 @@ def _go_on(
     _say_differences(before, record, console)
     kept = {"started": before["started"], "restarts": before.get("restarts", 0) + 1}
     kept |= {"changes": before.get("changes", []) + changes}
-    return record | kept | ({} if _is_new(workdir) else {"init_from": before["init_from"]})
+    return record | kept | ({} if new else {"init_from": before["init_from"]})
 
 
 def _check_fits(workdir: Path, state: TrainState, prefix: str) -> None:
@@ -194,9 +197,13 @@ def _check_fits(workdir: Path, state: TrainState, prefix: str) -> None:
             raise ConfigError(f"{prefix}{error}") from None
 
 
-def is_harmless(key: str) -> bool:
-    """Whether a change of the config's `key` may be made in a run that goes on."""
-    return any(key == name or key.startswith(f"{name}.") for name in HARMLESS)
+def is_harmless(key: str, *, begun: bool = False) -> bool:
+    """Whether a change of the config's `key` may be made in a run that goes on.
+
+    Args:
+        begun: the run has a checkpoint.
+    """
+    return any(key == name or key.startswith(f"{name}.") for name in HARMLESS + (ONCE if begun else ()))
 
 
 def _data_facts(record: dict[str, Any]) -> dict[str, Any]:

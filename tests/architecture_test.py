@@ -25,10 +25,11 @@ LIBRARY = PARTS | {
     "validation",
     "stages",
     "generation",
+    "coding",
     "code_scores",
     "variants",
 }
-ABOVE = {"prediction", "generation", "stages", "code_scores", "variants"}  # of experiment
+ABOVE = {"prediction", "generation", "coding", "stages", "code_scores", "variants"}  # of experiment
 MAY_IMPORT = {
     "errors": set(),
     "invocation": set(),
@@ -56,8 +57,9 @@ MAY_IMPORT = {
     "experiment": LIBRARY - {"experiment", "run_folder", *ABOVE} | {"errors"},
     "prediction": LIBRARY - {"run_folder", "config", *ABOVE} | {"errors"},
     "generation": LIBRARY - {"run_folder", "config", *ABOVE} | {"errors"},
+    "coding": LIBRARY - {"run_folder", "config", *ABOVE} | {"stages", "errors"},
     "stages": LIBRARY - {"run_folder", "config", *ABOVE} | {"errors", "files"},
-    "code_scores": LIBRARY - {"run_folder", "config", *ABOVE} | {"generation", "errors"},
+    "code_scores": LIBRARY - {"run_folder", "config", *ABOVE} | {"generation", "coding", "errors"},
     "variants": {"command_line", "config", "experiment", "registry", "stages", "errors"},
     "run_folder": LIBRARY - {"run_folder", *ABOVE} | {"errors", "files"},
     "command_line": {"errors"},

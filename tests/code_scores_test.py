@@ -35,6 +35,13 @@ def test_evaluate_says_what_codes_tell_and_whether_reconstructions_are_scenes(fi
     assert results["judged"]["reconstruction"]["num_images"] == 16 and results["mse"] > 0
 
 
+def test_of_a_large_split_a_part_is_predicted(first, monkeypatch):
+    monkeypatch.setattr(code_scores, "PROBED", 8)
+    run = experiment.load(first)
+    found = code_scores.scores(run, "test", run.source())["judged"]
+    assert {kind: some["num_images"] for kind, some in found.items()} == {"image": 8, "reconstruction": 8}
+
+
 def test_a_prior_is_scored_beside_unigrams_and_reconstructions(first, few, capsys):
     values = untrained.config("svq_prior", "tiny", {"dim": 8}, init_from=str(first), batch_size=8, num_steps=6)
     folder = untrained.write_run(first.with_name("prior"), stages.resolve(values))

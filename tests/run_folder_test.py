@@ -99,6 +99,21 @@ def test_serious_changes_want_a_flag_and_are_recorded(open_toy):
     assert open_toy(rate=2)[1]["changes"] == ["rate: 1 -> 2"]
 
 
+def test_what_a_run_began_with_may_change_once_it_has_a_checkpoint(open_toy, tmp_path):
+    open_toy(init_from="a")
+    with pytest.raises(ConfigError, match="another config .init_from: 'a' -> 'b'"):
+        open_toy(init_from="b")
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(1, toy_state(), {})
+    said, record = open_toy(init_from="b")
+    assert "changed since the run began: init_from: 'a' -> 'b'" in said
+    assert record["changes"] == ["init_from: 'a' -> 'b'"]
+
+
+def toy_state():
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract_training_state(make_training()))
+
+
 def test_other_data_under_the_same_config_are_noticed(open_toy):
     open_toy()
     with pytest.raises(ConfigError, match="the data's num_examples.train: 64 -> 72"):
@@ -115,8 +130,7 @@ def test_other_data_under_the_same_config_are_noticed(open_toy):
 
 def test_a_change_of_structure_names_config_and_arrays_whatever_is_allowed(open_toy, tmp_path):
     open_toy()
-    training = make_training()
-    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract_training_state(training))
+    state = toy_state()
     wider = state.replace(params=state.params | {"Dense_1": {"kernel": np.zeros((16, 5), np.float32)}})
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(1, wider, {})

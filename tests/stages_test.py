@@ -4,16 +4,22 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from launch.local import environment, free_port
 from perceiver_jax import experiment, stages
+from perceiver_jax.coding import Coder
 from perceiver_jax.data import codes
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.generate import folder_name
 from perceiver_jax.generation import Generator
+from perceiver_jax.models.slot_autoencoder import as_pixels
 from perceiver_jax.reports import codes as codes_report
 from perceiver_jax.tasks.code_prior import FROZEN
 from perceiver_jax.training.loop import train
@@ -81,6 +87,48 @@ def test_the_command_makes_codes_once_and_trains_with_stage_one_frozen(first, pr
     assert results["num_examples"] == 8 and results["bits_per_code"] > 0 and results["unigram_bits"] >= 0
 
 
+TWICE = """
+import json, sys
+from perceiver_jax import command_line
+from perceiver_jax.training import processes
+
+def main(argv):
+    with processes.joined({}, **command_line.process_flags()):
+        import jax
+        from perceiver_jax import stages
+        from perceiver_jax.data import codes
+        for _ in range(2):
+            stages.resolve(json.loads(argv[1]), print)
+            if jax.process_index() == 1:
+                codes.read = lambda file: None  # from here on it does not see the file
+
+command_line.define_processes()
+command_line.run(main, words=True)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_encode_together_where_the_first_sees_no_codes(first, prior, tmp_path):
+    folder = shutil.copytree(first, tmp_path / "first")
+    (file,) = (folder / stages.FOLDER).iterdir()
+    expected = file.read_bytes()
+    file.unlink()
+    where = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2", "--heartbeat_seconds=10"]
+    command = [sys.executable, "-c", TWICE, json.dumps(second(folder)), *where]
+    both = [
+        subprocess.Popen([*command, f"--process_id={i}"], env=environment(1), text=True, stdout=subprocess.PIPE)
+        for i in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=300)[0] for process in both]
+    finally:
+        for process in both:
+            process.kill()
+    assert [process.returncode for process in both] == [0, 0]
+    assert [text.count("encoding 52 images") for text in said] == [1, 0]  # process 0 speaks for all
+    assert [*file.parent.iterdir()] == [file] and file.read_bytes() == expected
+
+
 def test_codes_are_kept_until_the_file_is_damaged_or_the_weights_are_others(first, prior):
     said = []
     resolved = stages.resolve(second(first), said.append)
@@ -93,9 +141,40 @@ def test_codes_are_kept_until_the_file_is_damaged_or_the_weights_are_others(firs
     assert len(said) == 1 and file.read_bytes() == content
     run = experiment.load(first)
     other = {**run.variables, "params": jax.tree.map(lambda x: x + 1, run.variables["params"])}
-    assert stages.fingerprint(dataclasses.replace(run, variables=other)) != stages.fingerprint(run)
+    source = run.source()
+    key = stages.fingerprint(run, source)
+    assert stages.fingerprint(dataclasses.replace(run, variables=other), source) != key
     moved = {**run.config, "data": {**run.config["data"], "set_seed": 1}}
-    assert stages.fingerprint(dataclasses.replace(run, config=moved)) != stages.fingerprint(run)
+    assert stages.fingerprint(dataclasses.replace(run, config=moved), source) != key
+    assert resolved["data"]["key"] == key == stages.fingerprint(run, run.source())
+
+
+@pytest.mark.parametrize("change", [{"set_seed": 1}, {"num_test": 9}])
+def test_other_examples_under_the_same_config_have_codes_of_their_own(first, change):
+    """As where a file of stored images was changed, or one added."""
+    run = experiment.load(first)
+    other = dataclasses.replace(run.source(), **change)
+    assert stages.fingerprint(run, other) != stages.fingerprint(run, run.source())
+
+
+def test_a_prior_goes_on_with_the_codes_alone_wherever_they_lie(first, prior, run_forked, tmp_path):
+    """Stage one was moved and named by another path, and nothing is left of it but the codes; then not these."""
+    folder = shutil.copytree(prior[0], tmp_path / "prior")
+    shutil.copytree(first / stages.FOLDER, tmp_path / "moved" / stages.FOLDER)
+    sizes = ["--config.model.dim=8", "--config.batch_size=8", f"--config.num_steps={STEPS}"]
+    command = [f"--config={untrained.ROOT}/configs/svq_prior.py:tiny", "--config.init_from=moved", *sizes]
+    said = run_forked("main", *command, "--workdir=prior", cwd=tmp_path)
+    assert said.rc == 0, said.stderr
+    assert f"changed since the run began: init_from: '{first}' -> '{tmp_path / 'moved'}'" in said.stdout
+    config = json.loads((folder / "config.json").read_text())
+    assert config["init_from"] == str(tmp_path / "moved") and "encoding" not in said.stdout
+    assert config["data"]["path"] == str(tmp_path / "moved" / stages.FOLDER)
+    shutil.rmtree(tmp_path / "moved")
+    with pytest.raises(
+        ConfigError, match=f"{folder} needs the codes that it was trained on, and they are not in /gone"
+    ):
+        stages.resolve(second("/gone"), begun=folder)
+    assert stages.resolve(second(first), begun=folder)["init_from"] == str(first)
 
 
 def test_stage_two_resumes_bit_for_bit(first, prior, tmp_path):
@@ -117,7 +196,7 @@ def test_stage_two_resumes_bit_for_bit(first, prior, tmp_path):
 
 def test_image_i_follows_from_the_seed_and_i_alone(prior):
     generator = Generator.from_run(prior[0])
-    three, ten = generator.generate(3), generator.generate(10)
+    three, ten = generator.generate(3), generator.generate(10, batch_size=5)
     np.testing.assert_array_equal(three.images, ten.images[:3])
     np.testing.assert_array_equal(three.codes, ten.codes[:3])
     assert ten.images.shape == (10, 16, 16, 3) and ten.images.dtype == np.uint8 and ten.codes.max() < 5
@@ -125,20 +204,56 @@ def test_image_i_follows_from_the_seed_and_i_alone(prior):
     likeliest = generator.generate(10, temperature=1e-5).codes
     assert (likeliest == likeliest[0]).all()
     for wrong, named in (
-        ({"temperature": 0.0}, "temperature=0: expected more than 0"),
+        ({"temperature": 0.0}, "temperature=0: expected 1e-6 to 1e6"),
         ({"temperature": float("nan")}, "temperature=nan"),
         ({"top_k": 0}, "top_k=0"),
         ({"top_p": 1.5}, "top_p=1.5: expected more than 0 and at most 1"),
         ({"num": 0}, "num=0"),
+        ({"batch_size": 0}, "batch_size=0"),
     ):
         with pytest.raises(ConfigError, match=named):
             generator.generate(**{"num": 1} | wrong)
+
+
+def test_images_become_codes_and_codes_images(first, prior):
+    """The stored codes, and the run's own images of them; the prior's copy makes the images that it generates."""
+    run = experiment.load(first)
+    coder = Coder(run)
+    (file,) = (first / stages.FOLDER).iterdir()
+    found = coder.encode(run.source().load("validation", np.arange(12), None)["image"])
+    np.testing.assert_array_equal(found, codes.read(file)["validation"])
+    expected = as_pixels(run.predictions("validation", 4)["recon"])
+    np.testing.assert_allclose(coder.decode(found).astype(int), np.asarray(expected).astype(int), atol=1)
+    made = Generator.from_run(prior[0]).generate(3)
+    of_prior = Coder.from_run(prior[0])
+    np.testing.assert_allclose(of_prior.decode(made.codes).astype(int), made.images.astype(int), atol=1)
+    np.testing.assert_array_equal(of_prior.encode(made.images), coder.encode(made.images))
+    images, wrong = made.images, made.codes + 5
+    for call, given, named in (
+        (coder.encode, images[:, :8], r"images \(3, 8, 16, 3\) of uint8: expected \(images, 16, 16, 3\)"),
+        (coder.encode, images / 255, "of float64: .* of uint8"),
+        (coder.encode, images[:0], "at least one"),
+        (coder.decode, made.codes[0], r"codes \(2, 2\) of int32: expected \(codes, 2, 2\), .* of whole numbers"),
+        (coder.decode, made.codes / 1, "of whole numbers"),
+        (coder.decode, wrong, f"codes from {wrong.min()} to {wrong.max()}: expected 0 to 4"),
+        (coder.decode, made.codes - 5, "expected 0 to 4"),
+    ):
+        with pytest.raises(ConfigError, match=named):
+            call(given)
+
+
+def test_other_values_have_another_folder():
+    """Of files that are generated."""
+    how = {"temperature": 1.0, "top_k": None, "top_p": 0.9, "seed": 12345678}
+    names = {folder_name(3, how), folder_name(3, how | {"seed": 12345679}), folder_name(3, how | {"top_p": 0.90000001})}
+    assert len(names) == 3 and folder_name(3, how) == "00000003-temperature1.0-topp0.9-seed12345678"
 
 
 def test_generate_writes_images_and_their_codes(run_forked, prior):
     said = run_forked("generate", f"--workdir={prior[0]}", "--num", "3", "--temperature", "0.9", "--seed", "7")
     assert said.rc == 0, said.stderr
     (folder,) = (prior[0] / "generated").iterdir()
+    assert folder.name == "00000006-temperature0.9-seed7"
     assert {file.name for file in folder.iterdir()} == {"generated.png", "codes.csv", "codes.json"}
     made = json.loads((folder / "codes.json").read_text())
     assert (made["seed"], made["temperature"], made["top_p"]) == (7, pytest.approx(0.9), None)
@@ -179,5 +294,8 @@ def test_runs_that_make_no_codes_or_have_no_prior_are_said(first, prior):
         stages.resolve({**config, "model": {**config["model"], "codebook_size": 6}})
     with pytest.raises(ConfigError, match="has no prior to generate from"):
         Generator.from_run(first)
+    with pytest.raises(ConfigError, match="makes no codes of images.*quantize='soft'"):
+        run = experiment.load(first)
+        Coder(dataclasses.replace(run, config={**run.config, "model": {**run.config["model"], "quantize": "soft"}}))
     with pytest.raises(ConfigError, match="makes no codes of images"):
         codes_report.write(experiment.load(prior[0]), ("png",), None)

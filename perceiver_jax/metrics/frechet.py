@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-Images = UInt8[np.ndarray, "images height width 3"]
+Images = UInt8[np.ndarray, "_ height width 3"]
+"""Sets of them may differ in size."""
 Features = Callable[[np.ndarray], np.ndarray]
 """Images (images, height, width, 3), uint8, -> (images, features)."""
 CHANNELS = (32, 64, 128)

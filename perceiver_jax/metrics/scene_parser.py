@@ -65,12 +65,14 @@ class SceneParser:
     Attributes:
         outlines: name -> shape.
         radii: the least and the largest of the circle around an object, in shares of the image.
+        counts: the least and the most objects of an image.
         turned: objects have any angle.
         threshold: the least overlap of a valid object.
     """
 
     outlines: Mapping[str, Outline]
     radii: tuple[float, float]
+    counts: tuple[int, int] = (1, 254)
     turned: bool = False
     threshold: float = THRESHOLD
 
@@ -106,18 +108,21 @@ def generation_accuracy(parser: SceneParser, images: UInt8[np.ndarray, "images s
     """How many images are scenes of the set: `accuracy` counts those with an object of which all objects are valid.
 
     Returns:
-        dict: `accuracy` with the ends `low` and `high` of its 95 % interval, `valid_objects` their share of all
-            objects, `num_objects` how many images have how many, `num_images`.
+        dict: `accuracy` with the ends `low` and `high` of its 95 % interval; `count_accuracy` of images that also have
+            as many objects as the set draws; `valid_objects` their share of all objects, `num_objects` how many images
+            have how many, `num_images`.
     """
     parsed = [parser.parse(image) for image in images]
     valid = [found.valid for objects in parsed for found in objects]
-    good = sum(bool(objects) and all(found.valid for found in objects) for objects in parsed)
+    whole = [len(objects) for objects in parsed if all(found.valid for found in objects)]
+    good, (fewest, most) = sum(count > 0 for count in whole), parser.counts
     low, high = interval(good, len(parsed))
     counts = Counter(map(len, parsed))
     return {
         "accuracy": good / max(len(parsed), 1),
         "low": low,
         "high": high,
+        "count_accuracy": sum(fewest <= count <= most for count in whole) / max(len(parsed), 1),
         "valid_objects": sum(valid) / max(len(valid), 1),
         "num_objects": {str(count): counts[count] for count in sorted(counts)},
         "num_images": len(parsed),

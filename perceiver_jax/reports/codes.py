@@ -23,10 +23,9 @@ from perceiver_jax.files import write_all
 from perceiver_jax.metrics.codes import use_of_codebooks
 from perceiver_jax.models.slot_autoencoder import as_pixels
 from perceiver_jax.tasks.code_prior import Encoding
-from perceiver_jax.tasks.svq import SemanticQuantization
+from perceiver_jax.tasks.svq import SemanticQuantization, images_of
 
 NUM_IMAGES = 5
-BATCH = 16  # images decoded at a time
 
 
 def write(run: Any, formats: Sequence[str], flags: Any) -> list[Path]:
@@ -73,16 +72,9 @@ def _swapped(run: Any, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarra
     codes = np.tile(first, (num_slots, num_blocks, 1, 1))
     for slot, block in np.ndindex(num_slots, num_blocks):
         codes[slot, block, slot, block] = second[slot, block]
-
-    @jax.jit
-    def decode(variables, codes):
-        slots = run.task.model.apply(variables, codes, method="lookup")
-        return as_pixels(run.task.model.apply(variables, slots, jax.random.key(0), method="decode"))
-
-    flat = np.concatenate([first[None], second[None], codes.reshape(-1, num_slots, num_blocks)])
-    padded = np.concatenate([flat, np.repeat(flat[:1], -len(flat) % BATCH, axis=0)])
-    parts = [np.asarray(decode(run.variables, padded[i : i + BATCH])) for i in range(0, len(padded), BATCH)]
-    images = np.concatenate(parts)[: len(flat)]
+    all_of_them = np.concatenate([first[None], second[None], codes.reshape(-1, num_slots, num_blocks)])
+    decode = jax.jit(lambda variables, codes: images_of(run.task.model, variables, codes, jax.random.key(0)))
+    images = np.asarray(decode(run.variables, all_of_them))
     return images[0], images[1], images[2:].reshape(num_slots, num_blocks, *images.shape[1:])
 
 

@@ -24,7 +24,8 @@ def parser_of(source: Any) -> SceneParser | None:
     if not isinstance(source, Scenes):
         return None
     outlines = {name: OUTLINES[name] for name in source.shapes}
-    return SceneParser(outlines=outlines, radii=(source.min_radius, source.max_radius), turned=source.turned)
+    radii, counts = (source.min_radius, source.max_radius), (source.min_objects, source.max_objects)
+    return SceneParser(outlines=outlines, radii=radii, counts=counts, turned=source.turned)
 
 
 def told_by_codes(
@@ -75,7 +76,7 @@ def judged(parser: SceneParser | None, sets: Mapping[str, Images], true: Images)
 
 def headlines(found: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """What `judged` found as numbers with a name each, for tables: {"NAME_generation_accuracy": ...}."""
-    names = {"accuracy": "generation_accuracy", "frechet_proxy": "frechet_proxy"}
+    names = {"accuracy": "generation_accuracy"} | {name: name for name in ("count_accuracy", "frechet_proxy")}
     return {
         f"{kind}_{said}": values[name]
         for kind, values in found.items()

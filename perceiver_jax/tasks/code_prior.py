@@ -20,8 +20,8 @@ from perceiver_jax.metrics.codes import use_of_codebooks
 from perceiver_jax.metrics.statistics import Mean
 from perceiver_jax.models.code_prior import sample_codes
 from perceiver_jax.models.quantizer import place_use
-from perceiver_jax.models.slot_autoencoder import as_pixels
 from perceiver_jax.tasks.base import Aux, Batch, Rngs, Task, Variables
+from perceiver_jax.tasks.svq import images_of
 
 FROZEN = "frozen"
 """The collection of variables that holds those of stage one."""
@@ -29,10 +29,10 @@ BITS = np.log2(np.e)  # of a nat
 
 
 class Generated(NamedTuple):
-    """New images, uint8, and the codes they are made of."""
+    """New images, uint8, and the codes they are made of; a row each."""
 
-    images: UInt8[Array, "batch height width colors"]
-    codes: Int[Array, "batch num_slots num_blocks"]
+    images: UInt8[Array | np.ndarray, "batch height width colors"]
+    codes: Int[Array | np.ndarray, "batch num_slots num_blocks"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class CodeModeling(Task):
         return loss, Aux({"loss": loss, **stats, "code_use": use.sum(0), "place_use": use}, {})
 
     def predict(self, variables: Variables, batch: Batch, rngs: Rngs) -> dict[str, Array]:
-        """`bits` of each example's codes; `sample`, an image made anew, the same for the same id."""
+        """`bits` of each example's codes; `sample`, an image made anew, which follows from `rngs` and the id alone."""
         nats = self._nats(self._logits(variables, batch, rngs, False), batch["codes"])
         keys = jax.vmap(lambda index: jax.random.fold_in(rngs["dropout"], index))(batch["id"])
         return {"bits": BITS * nats.sum((1, 2)), "sample": self.generate(variables, keys).images}
@@ -77,10 +77,7 @@ class CodeModeling(Task):
         """New images, one for each key, on which it depends alone; `how` as for `transformer.sample`."""
         keys = jax.vmap(jax.random.split)(keys)
         codes = sample_codes(self.model, variables["params"], keys[:, 0], **how)
-        slots = self.autoencoder.apply(variables[FROZEN], codes, method="lookup")
-        return Generated(
-            as_pixels(self.autoencoder.apply(variables[FROZEN], slots, keys[:, 1], method="decode")), codes
-        )
+        return Generated(images_of(self.autoencoder, variables[FROZEN], codes, keys[:, 1]), codes)
 
     def summarize(self, stats: dict[str, Any]) -> dict[str, float]:
         """Also what a code costs that is guessed from how often each occurs in these examples, and from nothing else.

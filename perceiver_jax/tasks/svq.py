@@ -11,14 +11,15 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from flax import linen as nn
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, UInt8
 
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.figures import codes, slot_views
 from perceiver_jax.metrics.codes import use_of_codebooks, use_scores
 from perceiver_jax.metrics.statistics import Mean
 from perceiver_jax.models.quantizer import CODEBOOK, PROGRESS, code_use, codebook_sums, next_codebook
-from perceiver_jax.models.slot_autoencoder import centered
+from perceiver_jax.models.slot_autoencoder import as_pixels, centered
 from perceiver_jax.models.svq import Coded
 from perceiver_jax.tasks.base import Aux, Batch, Rngs, Task, Variables
 from perceiver_jax.tasks.segments import mask_scores, slot_notes
@@ -117,3 +118,14 @@ class SemanticQuantization(Task):
     def _sums(self, coded: Coded, batch: Batch, variables: Variables) -> dict[str, Array]:
         size, real, step = self.model.codebook_size, batch["weight"] > 0, variables[PROGRESS]["quantizer"]["steps"]
         return codebook_sums(coded.unquantized, coded.indices, size, real, batch["id"], step)
+
+
+def images_of(
+    model: nn.Module,
+    variables: Variables,
+    codes: Int[Array | np.ndarray, "batch num_slots num_blocks"],
+    rng: Key[Array, "..."],
+) -> UInt8[Array, "batch height width colors"]:
+    """What an autoencoder makes of codes alone."""
+    slots = model.apply(variables, codes, method="lookup")
+    return as_pixels(model.apply(variables, slots, rng, method="decode"))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """True scenes are parsed as they were drawn; what no set draws is no valid object."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -86,6 +88,14 @@ def test_one_bad_object_spoils_an_image():
     bad = drawn(lambda x, y: np.hypot(x - 0.75, 2 * (y - 0.5)) < 0.16, np.array([10, 20, 240], np.uint8))
     result = generation_accuracy(parser_of(SETS["shapes"]), np.stack([left + bad]))
     assert (result["accuracy"], result["valid_objects"], result["num_objects"]) == (0, 0.5, {"2": 1})
+
+
+@pytest.mark.parametrize(("counts", "share"), [((1, 2), 2 / 3), ((2, 3), 1 / 3), ((0, 1), 2 / 3)])
+def test_a_scene_has_as_many_objects_as_the_set_draws(counts, share):
+    left, right = (drawn(lambda x, y, at=at: np.hypot(x - at, y - 0.5) < 0.14) for at in (0.25, 0.75))
+    parser = dataclasses.replace(parser_of(SETS["shapes"]), counts=counts)
+    result = generation_accuracy(parser, np.stack([left, left + right[..., ::-1], 0 * left]))
+    assert (result["count_accuracy"], result["accuracy"]) == (pytest.approx(share), pytest.approx(2 / 3))
 
 
 def test_the_interval_is_wilsons():

@@ -33,6 +33,8 @@ def test_sets_of_images_are_judged_alike():
     assert found["true"]["frechet_proxy"] < found["dark"]["frechet_proxy"]
     numbers = svq_evaluation.headlines(found)
     assert numbers["true_generation_accuracy"] == found["true"]["accuracy"]
+    assert numbers["true_count_accuracy"] == found["true"]["count_accuracy"] > 0.8
+    assert svq_evaluation.parser_of(SOURCE).counts == (2, 3)
     assert set(svq_evaluation.headlines(svq_evaluation.judged(None, {"a": images}, images))) == {"a_frechet_proxy"}
     assert svq_evaluation.parser_of(Drawings()) is None
 
