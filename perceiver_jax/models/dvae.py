@@ -13,6 +13,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from perceiver_jax.models.broadcast_decoders import COLORS
+from perceiver_jax.models.convolutions import Convolution
 from perceiver_jax.models.image_adapters import depth_to_space, space_to_depth
 
 PATCH = 4
@@ -67,7 +68,7 @@ class DVAE(nn.Module):
     def _layer(self, num_channels: int, size: int = 1) -> nn.Module:
         if size == 1:
             return nn.Dense(num_channels, kernel_init=HE, dtype=self.dtype)
-        return nn.Conv(num_channels, (size, size), kernel_init=HE, dtype=self.dtype)
+        return Convolution(num_channels, size, kernel_init=HE, dtype=self.dtype)
 
     def _stage(self) -> list[nn.Module]:
         """Twice the resolution: what follows is depth to space."""
