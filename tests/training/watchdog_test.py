@@ -83,6 +83,19 @@ def test_limits_grow_with_slow_steps_and_many_files(tmp_path):
     assert dog.limit("step") > 2.0
 
 
+def test_a_process_waits_for_another_for_as_long_as_that_one_may_take(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    dog = Watchdog(tmp_path, limits(step_seconds=1.0, data_seconds=5.0, evaluation_seconds=3.0, save_seconds=30.0))
+    assert dog.limit("step") == 61.0  # the other one may compile
+    for _ in range(2 * watchdog.RECENT):
+        dog.beat("data")
+        dog.beat("step")
+    assert (dog.limit("data"), dog.limit("step"), dog.limit("evaluation")) == (5.0, 6.0, 8.0)
+    dog.beat("save", 4)
+    dog.beat("data")
+    assert (dog.limit("data"), dog.limit("step")) == (5.0, 121.0)  # process 0 may save for longer
+
+
 def test_a_beat_costs_next_to_nothing(tmp_path):
     with Watchdog(tmp_path, limits()) as dog:
         began = time.process_time()
