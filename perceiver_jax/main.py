@@ -40,9 +40,10 @@ def main(argv: Sequence[str]) -> None:
 def train(config: dict, workdir: Path, console, preemption) -> None:
     """Trains, tests the best checkpoint, and says what to run next."""
     from perceiver_jax import experiment, run_folder, stages
-    from perceiver_jax.training import memory
+    from perceiver_jax.training import memory, processes
     from perceiver_jax.training.console import duration, where_time_went
     from perceiver_jax.training.loop import train as run_loop
+    from perceiver_jax.training.record import data_facts
     from perceiver_jax.training.times import Times, process_age
     from perceiver_jax.weights.transfer import Transfer
 
@@ -50,6 +51,7 @@ def train(config: dict, workdir: Path, console, preemption) -> None:
     with preemption.interruptible("preempted before the first step: nothing to save; run the same command to go on"):
         config = stages.resolve(config, console.say)
         training = experiment.build(config)
+        processes.agree("data", data_facts(training.source, steps_per_epoch=training.settings.steps_per_epoch))
         state = experiment.abstract_training_state(training)
         new = run_folder.is_new(workdir)
         transfer = experiment.initial_values(config, state) if new else Transfer()

@@ -237,13 +237,15 @@ def test_other_code_and_config_are_refused_before_anything_is_compiled(start, ru
         (other / folder).symlink_to(ROOT / folder)
     where = (f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2", f"--workdir={tmp_path / 'run'}")
     command = (*FLAGS, *where, "--process_id=1", "--config.seed=1")
-    second = start("-m", "perceiver_jax.main", *command, cwd=other, PYTHONPATH="")
+    variables = {"LIBTPU_INIT_ARGS": "--a=1 --b=2", "XLA_FLAGS": f"--xla_dump_to={tmp_path}"}
+    second = start("-m", "perceiver_jax.main", *command, cwd=other, PYTHONPATH="", **variables)
     result = run_forked("main", *FLAGS, *where, "--process_id=0")
     stdout, stderr = second.communicate(timeout=300)
     assert (result.rc, second.returncode) == (78, 78), (result, stderr)
     for said in (result.stderr, stderr):
-        assert "the processes are not about to run the same: code: process 0 has" in said
+        assert "the processes are not about to run the same: " in said and " code: process 0 has" in said
         assert "config.seed: process 0 has 0, process 1 has 1" in said
+        assert "LIBTPU_INIT_ARGS: process 0 has '', process 1 has '--a=1 --b=2'" in said and "XLA_FLAGS" not in said
     assert (result.stdout, stdout) == ("", "") and not (tmp_path / "run").exists()
 
 

@@ -15,7 +15,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from perceiver_jax.errors import ConfigError, Retry
@@ -27,7 +27,9 @@ HEARING = 10.0
 LONGEST = 2**20
 """and characters."""
 MOST_NAMED = 6
-"""Differences that are spelled out."""
+"""Differences that are spelled out,"""
+SHOWN = 300
+"""and characters of a value."""
 ERRORS = {error.__name__: error for error in (ConfigError, Retry)}
 
 
@@ -57,8 +59,19 @@ def differences(facts: Mapping[int, Mapping[str, Any]]) -> list[str]:
         for name in sorted({*first, *other}):
             left, right = first.get(name), other.get(name)
             if left != right:
-                lines.append(f"{name}: process 0 has {left!r}, process {process} has {right!r}")
+                lines.append(f"{name}: process 0 has {_shown(left)}, process {process} has {_shown(right)}")
     return lines
+
+
+def listed(lines: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(lines) - MOST_NAMED} more" if len(lines) > MOST_NAMED else ""
+    return f"{'; '.join(lines[:MOST_NAMED])}{more}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 class Answer(NamedTuple):
@@ -143,17 +156,16 @@ def _hear(line: socket.socket, put: Callable[[Answer], object]) -> None:
 
 
 def _outcome(said: Mapping[int, Mapping[str, Any]], count: int, seconds: float) -> Exception | None:
+    if found := differences(said):
+        return ConfigError(
+            f"the processes are not about to run the same: {listed(found)}. "
+            "Start all of them from the same code with the same flags and environment."
+        )
     missing = [str(process) for process in range(count) if process not in said]
     if missing:
         return Retry(
             f"{len(missing)} of {count} processes did not come within {seconds:g} s: number {', '.join(missing)}. "
             "See what they say, and start all of them again."
-        )
-    if found := differences(said):
-        more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
-        return ConfigError(
-            f"the processes are not about to run the same: {'; '.join(found[:MOST_NAMED])}{more}. "
-            "Start all of them from the same code with the same flags."
         )
     return None
 

@@ -4,7 +4,10 @@
 import pytest
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.training.processes import Place, find
+from perceiver_jax.training.processes import Place, agree, find
+from perceiver_jax.training.record import data_facts
+from tests.training.side_by_side import side_by_side
+from tests.training.toy import Blobs
 
 SLURM = {
     "SLURM_JOB_ID": "7",
@@ -76,3 +79,18 @@ def test_what_the_cluster_cannot_say_is_named(environment):
     environment(SLURM | {"SLURM_NTASKS": "two"})
     with pytest.raises(ConfigError, match="the cluster does not say the rest .*--num_processes=1 to run alone"):
         find()
+
+
+def test_other_data_are_refused_by_all():
+    sources = [Blobs(), Blobs(), Blobs(num_train=56)]  # the last one has a part of it
+
+    def build(index):
+        agree("data", data_facts(sources[index], steps_per_epoch=sources[index].num_train // 8))
+
+    assert side_by_side(2, build) == [None, None]
+    for error in side_by_side(3, build):
+        assert isinstance(error, ConfigError)
+        assert str(error) == (
+            "the processes do not have the same data: num_examples.train: process 0 has 64, process 2 has 56; "
+            "steps_per_epoch: process 0 has 8, process 2 has 7. Give all of them the same."
+        )

@@ -55,6 +55,12 @@ def test_what_differs_is_named_to_all():
         assert "config.seed: process 0 has 0, process 2 has 1" in str(error)
 
 
+def test_another_number_of_processes_differs_before_anybody_is_missing():
+    found, _ = outcomes(3, {0: SAME | {"num_processes": 3}, 1: SAME | {"num_processes": 2}}, seconds=1.0)
+    for error in found.values():
+        assert "num_processes: process 0 has 3, process 1 has 2" in str(error) and isinstance(error, ConfigError)
+
+
 def test_what_one_lacks_differs():
     assert differences({0: {"a": 1}, 1: {}}) == ["a: process 0 has 1, process 1 has None"]
 

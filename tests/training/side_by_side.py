@@ -57,4 +57,5 @@ def side_by_side(count, do):
         patch.setattr(jax, "process_index", lambda: own.index)
         patch.setattr(exchange.distributed.global_state, "client", Table())
         patch.setattr(exchange, "_uses", own)
+        patch.setattr(jax.distributed, "shutdown", lambda: None)
         return list(pool.map(call, range(count)))
