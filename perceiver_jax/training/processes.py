@@ -40,6 +40,8 @@ LOST = (
     "processes have parted",
 )
 """Words of errors that mean that another process, or the way to it, is gone."""
+LOST_STATUS = ("UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED", "DATA_LOSS", "CANCELLED", "egascale", "MEGASCALE")
+"""The same, of errors of JAX's runtime alone: as TPUs tell it. Elsewhere they may mean a damaged file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +189,8 @@ def _part() -> None:
 
 def _is_loss(error: BaseException | None) -> bool:
     while error is not None:
-        if any(word in str(error) for word in LOST):
+        words = LOST + LOST_STATUS * isinstance(error, jax.errors.JaxRuntimeError)
+        if any(word in str(error) for word in words):
             return True
         error = error.__cause__ or error.__context__
     return False
