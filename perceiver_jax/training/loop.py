@@ -98,7 +98,7 @@ class _Loop:
         self.evaluation_step = jax.jit(evaluation_step, out_shardings=replicated(self.mesh))
         self.share = batch_share(self.mesh)
         self.times = times or Times(workdir)
-        self.watchdog = Watchdog(workdir, self.settings.limits, spent=self.times.spent)
+        self.watchdog = Watchdog(workdir, self.settings.limits, spent=self.times.spent, keep=self.times.write)
         self.pictures = Pictures(training.task, training.source, "validation", self.mesh, workdir, seed=EVALUATION_SEED)
         self.capture = Capture(
             training.task,

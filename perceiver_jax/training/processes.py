@@ -40,7 +40,7 @@ LOST = (
     "processes have parted",
 )
 """Words of errors that mean that another process, or the way to it, is gone."""
-LOST_STATUS = ("UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED", "DATA_LOSS", "CANCELLED", "egascale", "MEGASCALE")
+LOST_STATUS = ("UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED", "DATA_LOSS", "CANCELLED", "Megascale", "megascale")
 """The same, of errors of JAX's runtime alone: as TPUs tell it. Elsewhere they may mean a damaged file."""
 
 

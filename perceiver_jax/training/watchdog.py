@@ -72,6 +72,7 @@ class Watchdog:
     Args:
         folder: of the run; gets `stacks-TIME.txt`.
         spent: told each phase that has ended, with its begin and end by the monotonic clock.
+        keep: called before a hang ends the process, so that what `spent` was told is kept.
         end: what ends the process.
     """
 
@@ -81,9 +82,11 @@ class Watchdog:
         limits: Limits,
         *,
         spent: Callable[[str, float, float], object] = lambda *_: None,
+        keep: Callable[[], object] = lambda: None,
         end: Callable[[int], object] = os._exit,
     ):
-        self._folder, self._limits, self._spent, self._end = folder, limits, spent, end
+        self._folder, self._limits, self._end = folder, limits, end
+        self._spent, self._keep = spent, keep
         self._durations: deque[float] = deque(maxlen=NUM_DURATIONS)
         self._closed = threading.Event()
         self._alone = jax.process_count() == 1
@@ -151,6 +154,7 @@ class Watchdog:
             with open(file, "w") as stream:
                 print(line, file=stream, flush=True)
                 faulthandler.dump_traceback(stream)
+            self._keep()
         except OSError as error:
             print(f"the stacks could not be written: {error}", file=sys.stderr, flush=True)
         finally:

@@ -136,7 +136,7 @@ METADATA = {
 @pytest.fixture
 def on_tpu(monkeypatch):
     """This machine is one of TPUs, whose metadata server knows `METADATA`."""
-    monkeypatch.delenv("TPU_SKIP_MDS_QUERY", raising=False)  # JAX sets it where libtpu finds no TPU
+    monkeypatch.delenv("TPU_SKIP_MDS_QUERY", raising=False)  # JAX sets it where it finds no TPU
     monkeypatch.setattr(cluster, "running_in_cloud_tpu_vm", True)
     monkeypatch.setattr(cloud_tpu_cluster, "running_in_cloud_tpu_vm", True)
     monkeypatch.setattr(cloud_tpu_cluster, "get_metadata", lambda key: (METADATA[key], 200))

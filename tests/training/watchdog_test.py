@@ -3,6 +3,7 @@
 
 import dataclasses
 import functools
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from perceiver_jax.training import loop, watchdog
+from perceiver_jax.training.times import FILE, Times
 from perceiver_jax.training.watchdog import Limits, Watchdog
 from tests.training.toy import Blobs, make_training
 
@@ -48,17 +50,20 @@ def ended(monkeypatch):
 
 def test_silence_past_the_limit_ends_the_process_with_its_stacks(tmp_path, capfd):
     over = threading.Event()
-    codes = []
+    codes, times = [], Times(tmp_path)
+    times.step = 1
 
     def end(code):
         codes.append(code)
         over.set()
 
-    with Watchdog(tmp_path, limits(data_seconds=0.2), end=end) as dog:
+    account = {"spent": times.spent, "keep": times.write}
+    with Watchdog(tmp_path, limits(data_seconds=0.2), end=end, **account) as dog:
         dog.beat("save")
         dog.beat("data")
         assert over.wait(30)
     assert codes == [75]
+    assert {"compile", "save"} <= json.loads((tmp_path / FILE).read_text()).keys() - {"data"}  # the hang itself is lost
     (stacks,) = tmp_path.glob("stacks-*.txt")
     for text in (stacks.read_text(), capfd.readouterr().err):
         assert "hang: nothing moved for 0 s (config.watchdog.data_seconds=0.2)" in text
