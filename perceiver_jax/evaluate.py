@@ -51,7 +51,9 @@ def _evaluate(workdir: Path, folder: Path | None) -> None:
     from perceiver_jax.data.perturbation import check_clouds
     from perceiver_jax.reports import perturbations
     from perceiver_jax.reports import results as files
+    from perceiver_jax.training import processes
     from perceiver_jax.training.exchange import on_first
+    from perceiver_jax.training.record import data_facts
 
     run = experiment.load(workdir, CHECKPOINT.value, data_path=DATA_PATH.value)
     files.check_folder(folder or files.folder_of(run.workdir, SPLIT.value, run.step))
@@ -61,6 +63,7 @@ def _evaluate(workdir: Path, folder: Path | None) -> None:
             "what slots show: python -m perceiver_jax.visualize slots"
         )
     source = run.source()
+    processes.agree("data", data_facts(source))
     if PERTURB.value:
         check_clouds(source)
     evaluated = functools.partial(run.evaluate, SPLIT.value, BATCH_SIZE.value)

@@ -40,9 +40,10 @@ def main(argv: Sequence[str]) -> None:
 def train(config: dict, workdir: Path, console, preemption) -> None:
     """Trains, tests the best checkpoint, and says what to run next."""
     from perceiver_jax import experiment, run_folder, stages
-    from perceiver_jax.training import memory
+    from perceiver_jax.training import memory, processes
     from perceiver_jax.training.console import duration, where_time_went
     from perceiver_jax.training.loop import train as run_loop
+    from perceiver_jax.training.record import data_facts
     from perceiver_jax.training.times import Times, process_age
     from perceiver_jax.weights.transfer import Transfer
 
@@ -51,6 +52,7 @@ def train(config: dict, workdir: Path, console, preemption) -> None:
         new = run_folder.is_new(workdir)
         config = stages.resolve(config, console.say, begun=None if new else workdir)
         training = experiment.build(config)
+        processes.agree("data", data_facts(training.source, steps_per_epoch=training.settings.steps_per_epoch))
         state = experiment.abstract_training_state(training)
         transfer = experiment.initial_values(config, state) if new else Transfer()
         overview = run_folder.overview(config, training, state) if new else None
@@ -82,7 +84,7 @@ def test(training, workdir: Path, times) -> None:
 
     if "test" not in training.source.splits:
         return
-    with Watchdog(workdir, training.settings.limits, spent=times.spent) as watchdog:
+    with Watchdog(workdir, training.settings.limits, spent=times.spent, keep=times.write) as watchdog:
         run = experiment.load(workdir, "best")
         earlier = exchange.on_first("test results", lambda: read_results(workdir, "test", run.step))
         results = earlier or run.evaluate("test", source=training.source, on_batch=lambda: watchdog.beat("evaluation"))

@@ -6,8 +6,11 @@ else a later command or a reader needs.
 """
 
 import contextlib
+import hashlib
 import json
 import math
+import platform
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from perceiver_jax.files import write_json
 from perceiver_jax.reports import comparison
 from perceiver_jax.reports.comparison import RunFiles
 from perceiver_jax.reports.examples import samples
-from perceiver_jax.training import disk, exchange
+from perceiver_jax.training import disk, exchange, processes
 from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.console import Console
 from perceiver_jax.training.folder_lock import FolderLock
@@ -48,6 +51,8 @@ ONCE = ("init_from",)
 """Those that change nothing either as soon as there is a checkpoint, which holds what the run began with."""
 RUNS = Path("runs")
 """Where runs go that no --workdir names."""
+SHARED_SECONDS = 60.0
+"""After which another host sees a new file at the latest, unless the folder is another one there."""
 LONGEST_LINE = 300
 """Characters of a difference that is said; a thousand class names are more."""
 
@@ -72,17 +77,50 @@ def open_run(
 
     Raises:
         ConfigError: the folder cannot be written; the config differs in what is computed and `allow_changes` is off;
-            the newest checkpoint does not fit.
+            the newest checkpoint does not fit; not all processes have the same folder.
         Retry: another run has the folder, or the disk is full.
     """
     locks: list[FolderLock] = []
 
-    def hold() -> None:
+    def hold() -> str:
         lock = _hold(workdir, config, training, state, console, transfer=transfer, allow_changes=allow_changes)
         locks.append(lock)
+        return mark_of(workdir)
 
-    exchange.on_first("run folder", hold)
+    mark = exchange.on_first("run folder", hold)
+    try:
+        check_shared(workdir, mark)
+    except ConfigError:
+        for lock in locks:
+            lock.release()
+        raise
     return locks[0] if locks else contextlib.nullcontext()
+
+
+def mark_of(workdir: Path) -> str:
+    """Tells one start of one run from every other: of `run.json`, which each start writes; "" without it."""
+    try:
+        return hashlib.sha256((workdir / "run.json").read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def check_shared(workdir: Path, mark: str) -> None:
+    """Returns in all processes when each finds in the folder what process 0 has just written.
+
+    Raises:
+        ConfigError: in all of them, after `SHARED_SECONDS`; names those that do not, and their hosts.
+    """
+    deadline = time.monotonic() + SHARED_SECONDS
+    while mark_of(workdir) != mark and time.monotonic() < deadline:
+        time.sleep(min(SHARED_SECONDS, 1.0))
+    here = f"process {jax.process_index()} on {platform.node()}"
+    processes.refuse(
+        "run folder",
+        [] if mark_of(workdir) == mark else [here],
+        f"{workdir} is not one folder for all processes: what process 0 has written there is not found by ",
+        ". Use a --workdir that all hosts share.",
+    )
 
 
 def _hold(

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STEPS = 16
 FLAGS = (*SMALL[1:], f"--config.num_steps={STEPS}", "--config.attention_maps.every=0", "--start_seconds=600")
 FLAGS += ("--config.model.latent_dim=128",)  # so that there is something to split over fsdp
+ATTENTION = "--config.attention_maps.every=100"  # after the first epoch and the last
 EIGHT_DEVICES = ("--config.mesh.data=2", "--config.mesh.fsdp=4")
 
 
@@ -71,7 +72,7 @@ def run_local(start):
 def one(run_local, tmp_path_factory):
     """The run of one process with one device, and the ids of its batches."""
     workdir, loaded = tmp_path_factory.mktemp("one") / "run", tmp_path_factory.mktemp("loaded")
-    run_local(1, *FLAGS, f"--workdir={workdir}", LOADED=str(loaded))
+    run_local(1, *FLAGS, ATTENTION, f"--workdir={workdir}", LOADED=str(loaded))
     batches = batches_of(loaded)
     assert len(batches) == STEPS
     return workdir, batches
@@ -121,6 +122,19 @@ def assert_same(left, right):
     np.testing.assert_allclose(left["loss"], right["loss"], rtol=1e-5)
 
 
+def assert_same_attention(left, right):
+    """The files of both, and all that is in them."""
+    about, expected = (json.loads((run / "attention" / "about.json").read_text()) for run in (left, right))
+    assert about == expected and len(about["steps"]) == 2
+    names = [sorted(file.name for file in (run / "attention").iterdir()) for run in (left, right)]
+    assert names[0] == names[1] == sorted(["about.json", "examples.npz", *(f"{step}.npz" for step in about["steps"])])
+    for name in set(names[0]) - {"about.json"}:
+        maps, expected = (np.load(run / "attention" / name) for run in (left, right))
+        assert set(maps) == set(expected)
+        for key in maps:
+            np.testing.assert_allclose(maps[key], expected[key], rtol=2e-3, atol=1e-3, err_msg=f"{name} {key}")
+
+
 def test_processes_stop_together(stopped, one):
     workdir, batches, codes, said = stopped
     assert codes == [75] * 4, said
@@ -138,13 +152,14 @@ def test_eight_devices_of_four_processes_go_on_as_others(stopped, one, run_local
     shutil.copytree(stopped[0], tmp_path / "run")
     (tmp_path / "loaded").mkdir()
     done = max(promised(stopped[0]))
-    flags = (*FLAGS, *mesh, f"--workdir={tmp_path / 'run'}")
+    flags = (*FLAGS, *mesh, ATTENTION, f"--workdir={tmp_path / 'run'}")
     output = run_local(processes, *flags, devices=devices // processes, LOADED=str(tmp_path / "loaded"))
     assert f"[0] resuming at step {done} of {STEPS}" in output and "[1]" not in output
     assert f"devices.count: 8 -> {devices}; processes: 4 -> {processes};" in output
     batches = batches_of(tmp_path / "loaded")
     assert len(batches) == STEPS - done and batches == one[1][done:]
     assert_same(tmp_path / "run", one[0])
+    assert_same_attention(tmp_path / "run", one[0])
     assert json.loads((tmp_path / "run" / "run.json").read_text())["processes"] == processes
     slowest = losses(tmp_path / "run", "processes/slowest")
     assert set(slowest) <= set(range(4)) and bool(slowest) == (processes > 1)
@@ -237,13 +252,15 @@ def test_other_code_and_config_are_refused_before_anything_is_compiled(start, ru
         (other / folder).symlink_to(ROOT / folder)
     where = (f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2", f"--workdir={tmp_path / 'run'}")
     command = (*FLAGS, *where, "--process_id=1", "--config.seed=1")
-    second = start("-m", "perceiver_jax.main", *command, cwd=other, PYTHONPATH="")
+    variables = {"LIBTPU_INIT_ARGS": "--a=1 --b=2", "XLA_FLAGS": f"--xla_dump_to={tmp_path}"}
+    second = start("-m", "perceiver_jax.main", *command, cwd=other, PYTHONPATH="", **variables)
     result = run_forked("main", *FLAGS, *where, "--process_id=0")
     stdout, stderr = second.communicate(timeout=300)
     assert (result.rc, second.returncode) == (78, 78), (result, stderr)
     for said in (result.stderr, stderr):
-        assert "the processes are not about to run the same: code: process 0 has" in said
+        assert "the processes are not about to run the same: " in said and " code: process 0 has" in said
         assert "config.seed: process 0 has 0, process 1 has 1" in said
+        assert "LIBTPU_INIT_ARGS: process 0 has '', process 1 has '--a=1 --b=2'" in said and "XLA_FLAGS" not in said
     assert (result.stdout, stdout) == ("", "") and not (tmp_path / "run").exists()
 
 

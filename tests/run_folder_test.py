@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from perceiver_jax import config as configs
+from perceiver_jax import run_folder
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.experiment import abstract_training_state
-from perceiver_jax.run_folder import HARMLESS, is_harmless, open_run
+from perceiver_jax.run_folder import HARMLESS, check_shared, is_harmless, mark_of, open_run
 from perceiver_jax.training.checkpoint import Checkpoints
 from perceiver_jax.training.console import Console
 from perceiver_jax.weights.transfer import Transfer
+from tests.training.side_by_side import side_by_side
 from tests.training.toy import Blobs, make_training
 
 SERIOUS = {
@@ -140,3 +142,15 @@ def test_a_change_of_structure_names_config_and_arrays_whatever_is_allowed(open_
     for allow_changes in (False, True):
         with pytest.raises(ConfigError, match=expected):
             open_toy(rate=2, allow_changes=allow_changes)
+
+
+def test_a_folder_that_the_processes_do_not_share_is_named_by_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "SHARED_SECONDS", 0.1)
+    own = [tmp_path / "0", tmp_path / "1"]  # the same path of two hosts
+    for index, folder in enumerate(own):
+        folder.mkdir()
+        (folder / "run.json").write_text(f'{{"restarts": {index}}}')
+    assert side_by_side(2, lambda index: check_shared(own[0], mark_of(own[0]))) == [None, None]
+    for error in side_by_side(2, lambda index: check_shared(own[index], mark_of(own[0]))):
+        assert isinstance(error, ConfigError)
+        assert "what process 0 has written there is not found by process 1 on " in str(error)

@@ -93,8 +93,12 @@ def duration(seconds: float) -> str:
 
 
 def where_time_went(seconds: dict[str, float], starts: int) -> str:
-    """`time of 3 starts: 12 min 40 s: step 81 %, compile 9 %, ...`, the longest first."""
+    """`time of 3 starts: 12 min 40 s, goodput 81 %: step 81 %, compile 9 %, ...`, the longest first.
+
+    Goodput is the share of steps that nobody had to take again, of all time since the first start.
+    """
     whole = sum(seconds.values())
     shares = sorted(seconds.items(), key=lambda item: -item[1])
     parts = ", ".join(f"{phase} {100 * part / whole:.0f} %" for phase, part in shares if part >= 0.005 * whole)
-    return f"time of {starts} start{'s' * (starts > 1)}: {duration(whole)}: {parts}"
+    goodput = 100 * seconds.get("step", 0.0) / whole if whole else 0.0
+    return f"time of {starts} start{'s' * (starts > 1)}: {duration(whole)}, goodput {goodput:.0f} %: {parts}"

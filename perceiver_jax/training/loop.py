@@ -98,7 +98,7 @@ class _Loop:
         self.evaluation_step = jax.jit(evaluation_step, out_shardings=replicated(self.mesh))
         self.share = batch_share(self.mesh)
         self.times = times or Times(workdir)
-        self.watchdog = Watchdog(workdir, self.settings.limits, spent=self.times.spent)
+        self.watchdog = Watchdog(workdir, self.settings.limits, spent=self.times.spent, keep=self.times.write)
         self.pictures = Pictures(training.task, training.source, "validation", self.mesh, workdir, seed=EVALUATION_SEED)
         self.capture = Capture(
             training.task,
@@ -111,7 +111,6 @@ class _Loop:
             say=self.console.say,
         )
         self.num_files = num_files(self.abstract_state)
-        self.evaluated = False
         self.stopped = ""
         self.profiler = Profiler(
             workdir,
@@ -120,7 +119,7 @@ class _Loop:
             pause=self._before_profile,
             say=self.console.say,
         )
-        self.shapes: set[tuple] = set()  # of the batches that the step was compiled for
+        self.shapes: set[tuple] = set()  # of the batches that each step was compiled for
 
     def run(self, overview: Overview | None) -> list[dict[str, Any]]:
         try:
@@ -212,11 +211,9 @@ class _Loop:
 
     def _one_step(self, batches, *, first: bool) -> None:
         began = time.perf_counter()
-        batch = self._read(batches, "compile" if first else "step")
+        batch = self._read(batches)
         waited = time.perf_counter() - began
-        shapes = tuple(rows.shape for rows in batch.values())
-        if compiles := shapes not in self.shapes:
-            self.shapes.add(shapes)
+        if compiles := self._compiles("step", batch):
             self.meter.stop_clock()
         rows, ready = put_batch(batch, self.mesh), time.perf_counter()
         self.state, report = self.train_step(self.state, rows)
@@ -227,17 +224,23 @@ class _Loop:
             self.console.say(f"{which}, compilation included: {duration(time.perf_counter() - began)}")
             self.meter.stop_clock()
 
-    def _read(self, batches, phase: str):
-        """The next batch, and what begins with it; a signal cuts the wait short.
+    def _compiles(self, phase: str, batch: dict[str, np.ndarray]) -> bool:
+        """Begins `phase`, or a compile if it has seen no batch of these shapes; returns whether it is one."""
+        shapes = (phase, *(rows.shape for rows in batch.values()))
+        compiles = shapes not in self.shapes
+        self.shapes.add(shapes)
+        self.watchdog.beat("compile" if compiles else phase)
+        return compiles
+
+    def _read(self, batches) -> dict[str, np.ndarray]:
+        """The next batch; a signal cuts the wait short.
 
         Raises:
             Interrupted: asked to stop, now or before.
         """
         self.watchdog.beat("data")
         with self.preemption.together("asked to stop"):
-            batch = next(batches)
-        self.watchdog.beat(phase)
-        return batch
+            return next(batches)
 
     def _conclude(self, done: int, *, evaluation_due: bool, promised: bool = False) -> None:
         """Evaluates, lets the controls decide and saves, each when it is due.
@@ -277,7 +280,6 @@ class _Loop:
                 stats = evaluate(self.evaluation_step, variables, reading, self.mesh, on_batch)
         except Interrupted:
             self._preempted(done, evaluation_due=True)
-        self.evaluated = True
         metrics = self.training.task.summarize(stats)
         self.writers.scalars(done, {f"validation/{name}": value for name, value in metrics.items()})
         self.watchdog.beat("compile")
@@ -317,9 +319,11 @@ class _Loop:
         self.console.metrics(done, self.settings.num_steps, epoch, "train", metrics)
 
     def _reading(self, batches) -> Iterator[dict[str, np.ndarray]]:
-        """The batches of an evaluation; its first step compiles, once for all evaluations."""
-        for index in range(batches.num_batches):
-            yield self._read(batches, "evaluation" if index or self.evaluated else "compile")
+        """The batches of an evaluation; a shape compiles once for all evaluations."""
+        for _ in range(batches.num_batches):
+            batch = self._read(batches)
+            self._compiles("evaluation", batch)
+            yield batch
 
     def _save(self, done: int, score: float | None = None, *, replace: bool = False, **more: Any) -> None:
         self.watchdog.beat("save", 2 * self.num_files)  # the one before may have to be finished first

@@ -33,7 +33,8 @@ class Preemption:
     """Context in which the signals set `requested` instead of ending the process.
 
     Python runs a signal handler only between bytecodes of the main thread, which may be inside a compile for minutes.
-    So a thread reads the wake-up descriptor that C writes to at once, and that thread acts on a second signal.
+    So a thread reads the wake-up descriptor that C writes to at once, and that thread acts on a second signal. It waits
+    for nobody: another one tells the other processes, by way of a coordinator that may not answer.
 
     Args:
         agreement: with the other processes of the run, where there are any.
@@ -54,6 +55,7 @@ class Preemption:
         self._previous = {number: signal.signal(number, self._interrupt) for number in SIGNALS}
         self._previous_descriptor = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         self._listener = threading.Thread(target=self._listen, daemon=True, name="signals")
+        self._asking = threading.Thread(target=self.ask_others, daemon=True, name="asking")
         self._listener.start()
         if self._agreement:
             self._previous[WAKE] = signal.signal(WAKE, self._wake)
@@ -110,7 +112,7 @@ class Preemption:
             self._count += 1
             self.requested = True
             if self._count == 1:
-                self.ask_others()
+                self._asking.start()
                 print(
                     "\nasked to stop: finishing the step and saving; a second signal ends at once",
                     file=sys.stderr,
@@ -137,7 +139,9 @@ class Preemption:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         os.close(self._write)  # ends the thread, when it has said what it read
-        self._listener.join(timeout=5)  # it may wait for a coordinator that is gone
+        self._listener.join(timeout=5)
+        if self._asking.ident is not None:
+            self._asking.join(timeout=5)  # it may wait for a coordinator that is gone
 
 
 @contextmanager

@@ -8,6 +8,7 @@ Process 0 alone writes into the run folder and onto the terminal.
 
 import contextlib
 import dataclasses
+import json
 import logging
 import os
 import sys
@@ -18,9 +19,10 @@ import jax
 from jax._src import clusters
 
 from perceiver_jax.errors import ConfigError, Retry
+from perceiver_jax.training import exchange
 from perceiver_jax.training.preemption import Preempted
-from perceiver_jax.training.record import code_facts
-from perceiver_jax.training.roll_call import call_roll
+from perceiver_jax.training.record import code_facts, device_facts
+from perceiver_jax.training.roll_call import call_roll, differences, listed
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ LOST = (
     "processes have parted",
 )
 """Words of errors that mean that another process, or the way to it, is gone."""
+LOST_STATUS = ("UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED", "DATA_LOSS", "CANCELLED", "Megascale", "megascale")
+"""The same, of errors of JAX's runtime alone: as TPUs tell it. Elsewhere they may mean a damaged file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,16 +114,18 @@ def joined(
 
     Raises:
         Retry: another process did not come, or was lost.
-        ConfigError: `facts` differ.
+        ConfigError: `facts`, flags or devices differ.
     """
     place = find(coordinator, num_processes, process_id)
     if place is None:
         yield
         return
-    call_roll(place.coordinator, place.count, place.index, {**facts, **code_facts()}, start_seconds)
+    facts = {**facts, **code_facts(), "num_processes": place.count}
+    call_roll(place.coordinator, place.count, place.index, facts, start_seconds)
     _initialize(place, start_seconds, heartbeat_seconds)
     if place.index:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # also of what C++ prints
+    agree("devices", device_facts())
     try:
         yield
     except Preempted:
@@ -134,6 +140,29 @@ def joined(
         ) from error
     else:
         _part()
+
+
+def agree(what: str, facts: Mapping[str, Any]) -> None:
+    """Returns in all processes when they have the same facts, which are JSON-able.
+
+    Raises:
+        ConfigError: in all of them; says in what they differ.
+    """
+    here = json.loads(json.dumps(facts))
+    first = exchange.on_first(f"{what} of process 0", lambda: here)
+    found = differences({0: first, jax.process_index(): here})
+    refuse(what, found, f"the processes do not have the same {what}: ", ". Give all of them the same.")
+
+
+def refuse(what: str, problems: Sequence[str], before: str, after: str) -> None:
+    """Returns in all processes when none has a problem.
+
+    Raises:
+        ConfigError: in all of them: `before`, the problems of all, `after`.
+    """
+    if found := [line for lines in exchange.gather(f"refused {what}", list(problems)) for line in lines]:
+        _part()  # so that all get to say it
+        raise ConfigError(f"{before}{listed(found)}{after}")
 
 
 def _initialize(place: Place, start_seconds: float, heartbeat_seconds: float) -> None:
@@ -160,7 +189,8 @@ def _part() -> None:
 
 def _is_loss(error: BaseException | None) -> bool:
     while error is not None:
-        if any(word in str(error) for word in LOST):
+        words = LOST + LOST_STATUS * isinstance(error, jax.errors.JaxRuntimeError)
+        if any(word in str(error) for word in words):
             return True
         error = error.__cause__ or error.__context__
     return False

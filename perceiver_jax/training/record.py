@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run folder says of itself: the command, the code, the machine, the data's spec and the parameters."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -15,11 +16,32 @@ from typing import Any
 import jax
 import numpy as np
 
+from perceiver_jax.data.source import Source
 from perceiver_jax.invocation import command
 from perceiver_jax.training.settings import Training
 from perceiver_jax.training.state import TrainState
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "clu", "numpy", "ml-collections")
+PLUGINS = ("libtpu", "jax-cuda12-plugin", "jax-cuda12-pjrt", "jax-cuda13-plugin", "jax-cuda13-pjrt")
+"""What compiles for a kind of device; some of them are there."""
+VARIABLES = (
+    "XLA_FLAGS",
+    "LIBTPU_INIT_ARGS",
+    "JAX_PLATFORMS",
+    "JAX_ENABLE_X64",
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "JAX_DEFAULT_PRNG_IMPL",
+    "JAX_THREEFRY_PARTITIONABLE",
+    "JAX_NUMPY_DTYPE_PROMOTION",
+    "JAX_USE_SHARDY_PARTITIONER",
+    "JAX_DISABLE_JIT",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS",
+    "JAX_DEBUG_NANS",
+    "JAX_CPU_COLLECTIVES_IMPLEMENTATION",
+)
+"""Of the environment: what changes the program that is compiled."""
+DUMP = "--xla_dump"
+"""How flags begin that only say what is written where; each process may have its own."""
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -28,10 +50,32 @@ DECISIVE = ("git", "python", "versions", "machine", "processor", "devices", "thr
 
 
 def code_facts() -> dict[str, str]:
-    """What all processes of a run must have alike: the code, commit and files, and the versions of what it uses."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    """What all processes of a run must have alike: code (commit and files), versions, flags of the compiler."""
     facts = {"git": git_version(PACKAGE), "code": files_hash(PACKAGE), "python": platform.python_version()}
-    return facts | versions
+    words = {name: os.environ.get(name, "").split() for name in VARIABLES}
+    flags = {name: " ".join(sorted(word for word in words[name] if not word.startswith(DUMP))) for name in VARIABLES}
+    return facts | versions() | flags
+
+
+def device_facts() -> dict[str, Any]:
+    """The devices of a process, which all must have alike."""
+    devices = jax.local_devices()
+    return {"devices": len(devices), "kind": devices[0].device_kind}
+
+
+def data_facts(source: Source, **more: Any) -> dict[str, Any]:
+    """What decides which examples make which batch, and their shapes; all processes must have it alike."""
+    sizes = {f"num_examples.{split}": source.num_examples(split) for split in source.splits}
+    return sizes | {f"spec.{name}": value for name, value in source.spec.to_dict().items()} | more
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that decide about results."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    for name in PLUGINS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def files_hash(folder: Path) -> str:
@@ -54,7 +98,7 @@ def run_record(training: Training, state: TrainState) -> dict[str, Any]:
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "git": git_version(PACKAGE),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions(),
         "host": platform.node(),
         "machine": f"{platform.system()} {platform.machine()}",
         "processor": processor(),

@@ -23,23 +23,24 @@ def compare_processes(step: int, timing: dict[str, float], writers: Writers, con
     Args:
         timing: of the latest steps, as `Meter` has it; empty where none was timed.
     """
-    if timing and (found := slowest(timing["host_time"])):
+    if found := slowest(timing.get("host_time")):
         writers.scalars(step, {f"processes/{name}": value for name, value in found.items()})
-        if line := remark(found, timing["step_time"]):
+        if timing and (line := remark(found, timing["step_time"])):
             console.say(line)
 
 
-def slowest(host_time: float) -> dict[str, float]:
+def slowest(host_time: float | None) -> dict[str, float]:
     """The process that spends the most seconds of a step on its own side; nothing where there is one alone.
 
     Args:
-        host_time: of this process.
+        host_time: of this process; None where it timed no step.
     """
     times = exchange.gather("host time", host_time)
-    if len(times) == 1:
+    known = [seconds for seconds in times if seconds is not None]
+    if len(known) < 2:
         return {}
-    most = max(times)
-    return {"slowest": times.index(most), "slowest_host_time": most, "median_host_time": statistics.median(times)}
+    most = max(known)
+    return {"slowest": times.index(most), "slowest_host_time": most, "median_host_time": statistics.median(known)}
 
 
 def remark(found: dict[str, float], step_time: float) -> str:

@@ -2,7 +2,8 @@
 """Where the time of a run went, over all its starts: `time.jsonl` in the run folder.
 
 Each line is what one start has spent so far, in seconds by phase, and the step it has `reached`; the last line of a
-start counts. What a start did after its last line, before it was killed, is in none.
+start counts. What a start did after it, until it was killed or hung, and the pause until the next one are in none: they
+are `LOST`, as the times of the starts tell.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import json
 import os
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ FILE = "time.jsonl"
 PHASES = ("initialise", "compile", "data", "step", "replayed", "evaluation", "save", "restore", "profile")
 """initialise: until the loop begins; data: waiting for it; replayed: steps that an earlier start had taken already and
 not saved. With compile goes what is drawn of an evaluation."""
+LOST = "lost"
+"""Between the last line of a start and the beginning of the next one."""
 
 
 class Times:
@@ -65,10 +69,17 @@ class Times:
         return len(self._earlier) + 1
 
     def totals(self) -> dict[str, float]:
-        """Seconds by phase, over all starts; phases that took none are left out."""
+        """Seconds by phase since the run was first started, `LOST` among them; phases that took none are left out."""
         lines = [*self._earlier.values(), self._seconds]
         sums = {phase: sum(line.get(phase, 0.0) for line in lines) for phase in PHASES}
+        sums[LOST] = sum(self._gaps())
         return {phase: seconds for phase, seconds in sums.items() if seconds}
+
+    def _gaps(self) -> list[float]:
+        """Seconds between the last line of each start and the next start; one that found nothing to do is none."""
+        spans = {float(start): sum(line.get(phase, 0.0) for phase in PHASES) for start, line in self._earlier.items()}
+        starts = sorted([*spans, *([] if self.step is None else [float(self._start)])])
+        return [max(later - start - spans[start], 0.0) for start, later in pairwise(starts)]
 
 
 def process_age() -> float:
@@ -86,6 +97,7 @@ def _last_lines(path: Path) -> dict[str, dict[str, Any]]:
     for text in complete_lines(path):
         try:
             line = json.loads(text)
+            float(line["start"])
             found[line["start"]] = {"reached": 0} | {key: float(x) for key, x in line.items() if key != "start"}
         except (ValueError, TypeError, KeyError, AttributeError):
             continue

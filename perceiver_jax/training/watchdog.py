@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+
 from perceiver_jax.errors import EX_TEMPFAIL
 
 POLL = 0.5
@@ -27,14 +29,16 @@ LAST_WORDS = 10.0
 """Seconds that writing the stacks may take: what hangs may be the disk or the reader of stderr."""
 NUM_DURATIONS = 101
 """Steps whose median is the measure of a step."""
+RECENT = 8
+"""Latest phases of a process in which another one may still be: of two steps, or two batches of an evaluation."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long each phase may go without a beat; infinity is for ever.
+    """How long each phase may go without a beat, of the process itself; infinity is for ever.
 
     Attributes:
-        compile_seconds: the first state, the first step and the first batch of an evaluation, which compile.
+        compile_seconds: the first state, and the first step and evaluation of batches of a shape, which compile.
         step_seconds: a training step, unless `step_medians` times the median of the latest steps is more.
         data_seconds: waiting for a batch.
         evaluation_seconds: a batch of an evaluation.
@@ -61,9 +65,14 @@ class _Beat(NamedTuple):
 class Watchdog:
     """Context in which the run is watched.
 
+    All processes of a run go through the same phases and wait for each other at each step. So in all but `data` one may
+    take, beside its own limit, the longest of its latest phases: the process that it waits for, and that is to blame,
+    may be in there still, and ends first.
+
     Args:
         folder: of the run; gets `stacks-TIME.txt`.
         spent: told each phase that has ended, with its begin and end by the monotonic clock.
+        keep: called before a hang ends the process, so that what `spent` was told is kept.
         end: what ends the process.
     """
 
@@ -73,12 +82,17 @@ class Watchdog:
         limits: Limits,
         *,
         spent: Callable[[str, float, float], object] = lambda *_: None,
+        keep: Callable[[], object] = lambda: None,
         end: Callable[[int], object] = os._exit,
     ):
-        self._folder, self._limits, self._spent, self._end = folder, limits, spent, end
+        self._folder, self._limits, self._end = folder, limits, end
+        self._spent, self._keep = spent, keep
         self._durations: deque[float] = deque(maxlen=NUM_DURATIONS)
         self._closed = threading.Event()
+        self._alone = jax.process_count() == 1
+        self._recent: deque[float] = deque(maxlen=RECENT)
         self._last = _Beat("compile", 1, time.monotonic())
+        self._recent.append(self._own("compile", 1))
 
     def beat(self, phase: str, times: int = 1) -> None:
         """Says that the run moves, and what it does from here on; costs less than a microsecond.
@@ -91,14 +105,18 @@ class Watchdog:
         if last.phase == "step":
             self._durations.append(now - last.at)
         self._last = _Beat(phase, times, now)
+        self._recent.append(self._own(phase, times))
         self._spent(last.phase, last.at, now)
 
     def limit(self, phase: str, times: int = 1) -> float:
         """Seconds that it may take now."""
-        seconds = getattr(self._limits, f"{phase}_seconds") * times
-        if phase != "step" or not self._durations:
-            return seconds
-        return max(seconds, self._limits.step_medians * statistics.median(list(self._durations)))
+        seconds = self._own(phase, times)
+        if phase == "step" and self._durations:
+            seconds = max(seconds, self._limits.step_medians * statistics.median(list(self._durations)))
+        return seconds if self._alone or phase == "data" else seconds + max(list(self._recent))
+
+    def _own(self, phase: str, times: int) -> float:
+        return getattr(self._limits, f"{phase}_seconds") * times
 
     def __enter__(self) -> "Watchdog":
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -127,6 +145,8 @@ class Watchdog:
         forced.start()
         key = f"{beat.phase}_seconds"
         line = f"hang: nothing moved for {quiet:.0f} s (config.watchdog.{key}={getattr(self._limits, key):g})"
+        if not self._alone and beat.phase != "data":
+            line += ", perhaps for another process"
         file = self._folder / f"stacks-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
         try:
             print(f"error: {line}; stacks: {file}; run the same command to go on", file=sys.stderr, flush=True)
@@ -134,6 +154,7 @@ class Watchdog:
             with open(file, "w") as stream:
                 print(line, file=stream, flush=True)
                 faulthandler.dump_traceback(stream)
+            self._keep()
         except OSError as error:
             print(f"the stacks could not be written: {error}", file=sys.stderr, flush=True)
         finally:

@@ -22,6 +22,7 @@ from perceiver_jax.training.console import Console
 from perceiver_jax.training.loop import train
 from perceiver_jax.training.sharding import make_mesh
 from perceiver_jax.training.watchdog import Limits
+from perceiver_jax.training.writers import Writers
 from tests.training.loop_test import final_state, stop_at, timeless
 from tests.training.toy import Blobs, make_training
 
@@ -112,6 +113,17 @@ def test_nothing_is_missing_or_doubled_after_a_stop(step, kept, tmp_path, monkey
     (found, arrays), (expected, expected_arrays) = everything(tmp_path), everything(kept[0])
     assert found == expected
     jax.tree.map(np.testing.assert_array_equal, arrays, expected_arrays)
+
+
+def test_process_0_alone_writes(kept, tmp_path, monkeypatch):
+    made, variables = (
+        capture(tmp_path, steps_per_epoch=8, num_steps=24),
+        final_state(training(), kept[0])[0].variables(),
+    )
+    for index in (1, 0):
+        monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+        made.keep(8, variables, Writers(tmp_path, process_index=1))
+        assert (tmp_path / "attention" / "00000008.npz").exists() == (index == 0)
 
 
 def test_too_large_is_said_once_and_training_goes_on(kept, tmp_path, capsys):

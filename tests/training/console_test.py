@@ -41,5 +41,5 @@ def test_quiet_says_nothing(capsys):
 
 def test_where_the_time_went_begins_with_the_most():
     line = where_time_went({"compile": 20.0, "step": 99.8, "save": 0.2}, 2)
-    assert line == "time of 2 starts: 2 min 00 s: step 83 %, compile 17 %"
-    assert where_time_went({}, 1) == "time of 1 start: 0 s: "
+    assert line == "time of 2 starts: 2 min 00 s, goodput 83 %: step 83 %, compile 17 %"
+    assert where_time_went({}, 1) == "time of 1 start: 0 s, goodput 0 %: "

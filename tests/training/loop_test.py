@@ -252,7 +252,11 @@ def sequences_training():
 
 def test_sequences_are_compiled_once_a_bucket_and_resume_bit_identically(tmp_path, monkeypatch, capsys):
     whole = loop._Loop(sequences_training(), tmp_path / "whole", loop.Console(), loop.Preemption())
+    beat, phases = whole.watchdog.beat, []
+    monkeypatch.setattr(whole.watchdog, "beat", lambda phase, times=1: phases.append(phase) or beat(phase, times))
     history = whole.run(None)
+    compiled = whole.train_step._cache_size() + whole.evaluation_step._cache_size()
+    assert phases.count("compile") == compiled + 3  # and what is drawn of 3 evaluations
     assert whole.train_step._cache_size() == 3 >= whole.evaluation_step._cache_size() > 1
     assert capsys.readouterr().out.count("first step of another shape") == 2
     with monkeypatch.context() as patch, pytest.raises(Retry):

@@ -8,9 +8,19 @@ import sys
 import pytest
 
 WAIT = """
-import sys, time
+import sys, threading, time
+from perceiver_jax.training.agreement import Agreement
 from perceiver_jax.training.preemption import Preemption
-with Preemption() as preemption:
+
+class Unanswered(Agreement):  # by a coordinator that was stopped
+    def follow(self, known):
+        pass
+
+    def ask(self):
+        print("asking", flush=True)
+        threading.Event().wait()
+
+with Preemption({agreement}) as preemption:
     print("ready", flush=True)
     {body}
 """
@@ -21,8 +31,8 @@ NOTICE = "while not preemption.requested: time.sleep(0.01)\n    print('noticed',
 def start():
     started = []
 
-    def start(body):
-        command = [sys.executable, "-c", WAIT.format(body=body)]
+    def start(body, agreement="None"):
+        command = [sys.executable, "-c", WAIT.format(body=body, agreement=agreement)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout.readline() == "ready\n"
@@ -42,6 +52,15 @@ def test_first_signal_is_noted_and_the_second_ends_at_once(start, number):
     process.send_signal(number)
     assert process.wait(timeout=10) == 128 + number
     assert "a second signal ends at once" in process.stderr.read()
+
+
+def test_a_second_signal_ends_at_once_also_while_the_coordinator_does_not_answer(start):
+    process = start("threading.Event().wait()", agreement="Unanswered()")
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == "asking\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 128 + signal.SIGTERM
+    assert "asked to stop: finishing the step and saving" in process.stderr.read()
 
 
 def test_handlers_are_put_back():

@@ -31,6 +31,18 @@ def test_steps_taken_twice_are_told_from_the_others(tmp_path):
     assert Times(tmp_path).totals() == pytest.approx(second.totals(), abs=0.01)
 
 
+def test_what_lies_between_two_starts_is_lost(tmp_path):
+    now = time.time()
+    lines = [(now - 100, {"initialise": 10, "step": 20}), (now - 60, {"step": 35}), (now - 30, {"step": 25})]
+    for start, seconds in lines:
+        with open(tmp_path / FILE, "a") as file:
+            file.write(json.dumps({"start": f"{start:.3f}", "reached": 1, **seconds}) + "\n")
+    times = Times(tmp_path)
+    assert times.totals()["lost"] == pytest.approx(10, abs=0.1)  # a finished run is looked at: nothing is lost
+    times.step = 1
+    assert times.totals()["lost"] == pytest.approx(10 + 5, abs=1)
+
+
 def test_what_is_no_line_of_ours_is_passed_over(tmp_path):
     times = Times(tmp_path, 5.0)
     take_steps(times, 1, 2)

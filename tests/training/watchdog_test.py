@@ -3,12 +3,14 @@
 
 import dataclasses
 import functools
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import jax
@@ -17,8 +19,9 @@ import numpy as np
 import pytest
 
 from perceiver_jax.training import loop, watchdog
+from perceiver_jax.training.times import FILE, Times
 from perceiver_jax.training.watchdog import Limits, Watchdog
-from tests.training.toy import Blobs, make_training
+from tests.training.toy import make_training
 
 ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -48,17 +51,20 @@ def ended(monkeypatch):
 
 def test_silence_past_the_limit_ends_the_process_with_its_stacks(tmp_path, capfd):
     over = threading.Event()
-    codes = []
+    codes, times = [], Times(tmp_path)
+    times.step = 1
 
     def end(code):
         codes.append(code)
         over.set()
 
-    with Watchdog(tmp_path, limits(data_seconds=0.2), end=end) as dog:
+    account = {"spent": times.spent, "keep": times.write}
+    with Watchdog(tmp_path, limits(data_seconds=0.2), end=end, **account) as dog:
         dog.beat("save")
         dog.beat("data")
         assert over.wait(30)
     assert codes == [75]
+    assert {"compile", "save"} <= json.loads((tmp_path / FILE).read_text()).keys() - {"data"}  # the hang itself is lost
     (stacks,) = tmp_path.glob("stacks-*.txt")
     for text in (stacks.read_text(), capfd.readouterr().err):
         assert "hang: nothing moved for 0 s (config.watchdog.data_seconds=0.2)" in text
@@ -83,6 +89,19 @@ def test_limits_grow_with_slow_steps_and_many_files(tmp_path):
     assert dog.limit("step") > 2.0
 
 
+def test_a_process_waits_for_another_for_as_long_as_that_one_may_take(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    dog = Watchdog(tmp_path, limits(step_seconds=1.0, data_seconds=5.0, evaluation_seconds=3.0, save_seconds=30.0))
+    assert dog.limit("step") == 61.0  # the other one may compile
+    for _ in range(2 * watchdog.RECENT):
+        dog.beat("data")
+        dog.beat("step")
+    assert (dog.limit("data"), dog.limit("step"), dog.limit("evaluation")) == (5.0, 6.0, 8.0)
+    dog.beat("save", 4)
+    dog.beat("data")
+    assert (dog.limit("data"), dog.limit("step")) == (5.0, 121.0)  # process 0 may save for longer
+
+
 def test_a_beat_costs_next_to_nothing(tmp_path):
     with Watchdog(tmp_path, limits()) as dog:
         began = time.process_time()
@@ -94,10 +113,11 @@ def test_a_beat_costs_next_to_nothing(tmp_path):
 
 def test_a_stopped_process_has_not_hung(tmp_path):
     script = """
-import dataclasses, pathlib, sys
+import dataclasses, pathlib, sys, time, types
 from perceiver_jax.training import watchdog
 watchdog.POLL = 0.1
-limits = watchdog.Limits(**{field.name: 1.0 for field in dataclasses.fields(watchdog.Limits)})
+watchdog.time = types.SimpleNamespace(monotonic=lambda: 100 * time.monotonic(), strftime=time.strftime)
+limits = watchdog.Limits(**{field.name: 20.0 for field in dataclasses.fields(watchdog.Limits)})
 with watchdog.Watchdog(pathlib.Path("."), limits) as dog:
     print("ready", flush=True)
     sys.stdin.readline()
@@ -107,28 +127,43 @@ with watchdog.Watchdog(pathlib.Path("."), limits) as dog:
     with subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": ROOT}, text=True, **pipes) as p:
         assert p.stdout.readline() == "ready\n"
         p.send_signal(signal.SIGSTOP)
-        began = time.monotonic()
-        while time.monotonic() < began + 2.0:
-            time.sleep(0.1)
+        time.sleep(0.5)  # 50 s of its clock, more than the limit, which it may take while it runs
         p.send_signal(signal.SIGCONT)
         p.communicate("\n", timeout=60)
         assert p.returncode == 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Slow(Blobs):
-    """Each batch of the validation split takes most of a second."""
+def test_a_beat_begins_anew(tmp_path, monkeypatch):
+    """By a clock of its own, which goes on by a second with each look."""
+    monkeypatch.setattr(watchdog, "POLL", 1.0)
+    clock = types.SimpleNamespace(monotonic=lambda: float(len(looks)), strftime=time.strftime)
+    monkeypatch.setattr(watchdog, "time", clock)
+    for every, looked, ended in ((2, 100, []), (9, 5, [75])):
+        looks, codes = [], []
+        dog = Watchdog(tmp_path, limits(evaluation_seconds=3.5), end=codes.append)
+        dog.beat("evaluation")
 
-    def load(self, split, ids, epoch):
-        if split == "validation":
-            threading.Event().wait(0.7)
-        return super().load(split, ids, epoch)
+        def look(_, dog=dog, looks=looks, every=every):
+            looks.append(None)
+            if len(looks) % every == 0:
+                dog.beat("evaluation")
+            return len(looks) == 100
+
+        monkeypatch.setattr(dog._closed, "wait", look)
+        dog._watch()
+        assert codes == ended and len(looks) <= looked
 
 
-def test_a_long_evaluation_and_a_profile_are_no_hang(tmp_path, ended):
-    short = limits(step_seconds=2.0, data_seconds=2.0, evaluation_seconds=2.0)
-    training = make_training(source=Slow(), limits=short, num_steps=8, profile_start=2, profile_steps=2)
-    assert loop.train(training, tmp_path)[-1]["step"] == 8 and ended[0] == []
+def test_each_batch_of_an_evaluation_and_both_ends_of_a_profile_are_a_beat(tmp_path, monkeypatch):
+    training = make_training(num_steps=8, profile_start=2, profile_steps=2)
+    running = loop._Loop(training, tmp_path, loop.Console(quiet=True), loop.Preemption())
+    beat, phases = running.watchdog.beat, []
+    monkeypatch.setattr(running.watchdog, "beat", lambda phase, times=1: phases.append(phase) or beat(phase, times))
+    running.run(None)
+    step, batch = ["data", "step"], ["data", "evaluation", "evaluation"]
+    steps = ["data", "compile", *step, "profile", *step * 2, "profile", *step * 4]
+    evaluation = ["data", "compile", "evaluation", *batch * 3, "compile"]
+    assert [phase for phase in phases if phase != "save"] == steps + evaluation
 
 
 def test_a_step_that_hangs_is_found(tmp_path, ended):
