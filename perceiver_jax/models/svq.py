@@ -5,7 +5,7 @@ Encoder, block slot attention with a quantiser, and a decoder. The prior over th
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from flax import linen as nn
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, Shaped
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.block_slot_attention import BlockSlotAttention
+from perceiver_jax.models.fields import check_numbers
 from perceiver_jax.models.image_decoders import Images
 from perceiver_jax.models.quantizer import Indices, Slots, SoftPrototypes, VectorQuantizer
 from perceiver_jax.models.slot_autoencoder import centered, grouped, placed_features
@@ -72,11 +73,12 @@ class SVQ(nn.Module):
     def setup(self):
         if self.quantize not in QUANTIZERS:
             raise ConfigError(f"model.quantize={self.quantize!r}: expected one of {', '.join(QUANTIZERS)}.")
+        check_numbers("model", feature_dim=self.feature_dim)
         slots = self.slot_attention
         self.quantizer = QUANTIZERS[self.quantize](
             slots.num_blocks, self.codebook_size, slots.slot_dim, self.continuous_steps
         )
-        self.features = GridFeatures(self.feature_dim)
+        self.features = GridFeatures(self.feature_dim, slots.dtype)
 
     def __call__(self, inputs: Shaped[Array, "batch height width colors"], *, train: bool = False) -> Coded:
         """Take apart into codes and put together again."""
@@ -107,12 +109,13 @@ class GridFeatures(nn.Module):
     """`placed_features` as a module, which `setup` can hold."""
 
     feature_dim: int
+    dtype: Any
 
     @nn.compact
     def __call__(
         self, grid: Float[Array, "batch rows columns channels"]
     ) -> Float[Array, "batch rows columns feature_dim"]:
-        return placed_features(grid, self.feature_dim)
+        return placed_features(grid, self.feature_dim, self.dtype)
 
 
 def enlarged(maps: Float[Array, "batch num_slots rows columns"], size: tuple[int, int]) -> Masks:
