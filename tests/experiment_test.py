@@ -68,6 +68,7 @@ def test_data_without_a_validation_split(values):
         ("model.num_cross_attends", 3, "num_blocks=2 does not split over num_cross_attends=3"),
         ("model.share_blocks", "some", "share_blocks='some' is unknown"),
         ("model.pooling", "max", "pooling='max' is unknown"),
+        ("model", None, "config.model=None: expected a section whose name is one of"),
         ("model.num_latent", 3, "did you mean 'num_latents'"),
         ("optimizer.name", "lam", "did you mean 'lamb'"),
         ("schedule.warmup_epochs", 1e6, "warm-up"),
