@@ -130,7 +130,8 @@ def uneven(task: Task, source: Source, mesh: Mesh) -> list[str]:
 
 def unsplittable(config: Section, mesh: Mesh) -> list[str]:
     """A batch must fill its shards, and heads be split evenly; says which numbers do."""
-    return [*_unsplittable_batches(config, mesh), *_unsplittable_heads(config["model"], mesh.shape["tensor"])]
+    model = config["model"] if isinstance(config["model"], Mapping) else {}  # what else it is, its builder says
+    return [*_unsplittable_batches(config, mesh), *_unsplittable_heads(model, mesh.shape["tensor"])]
 
 
 def _unsplittable_heads(model: Section, tensor: int) -> list[str]:

@@ -12,15 +12,29 @@ from perceiver_jax import experiment
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.validation import wrong_values
 
-FILE = Path(__file__).resolve().parents[1] / "configs" / "solids.py"
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+CONVOLUTIONS = {"name": "convolutions", "num_channels": 4, "strides": (2, 2)}
+
+
+def tiny(name):
+    spec = importlib.util.spec_from_file_location(name, CONFIGS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return configs.to_dict(module.get_config("tiny"))
 
 
 @pytest.fixture(scope="module")
 def values():
-    spec = importlib.util.spec_from_file_location("solids", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return configs.to_dict(module.get_config("tiny"))
+    return tiny("solids")
+
+
+@pytest.fixture(scope="module")
+def with_slots():
+    """Configs whose models have slots; of `convolved` encoder and decoder are convolutions."""
+    found = {name: tiny(name) for name in ("slot_attention", "set_prediction", "svq")}
+    found["convolved"] = changed(found["slot_attention"], "model.encoder", dict(CONVOLUTIONS))
+    found["convolved"]["model"]["decoder"] = dict(CONVOLUTIONS)
+    return found
 
 
 def changed(values, key, value):
@@ -54,6 +68,7 @@ def test_data_without_a_validation_split(values):
         ("model.num_cross_attends", 3, "num_blocks=2 does not split over num_cross_attends=3"),
         ("model.share_blocks", "some", "share_blocks='some' is unknown"),
         ("model.pooling", "max", "pooling='max' is unknown"),
+        ("model", None, "config.model=None: expected a section whose name is one of"),
         ("model.num_latent", 3, "did you mean 'num_latents'"),
         ("optimizer.name", "lam", "did you mean 'lamb'"),
         ("schedule.warmup_epochs", 1e6, "warm-up"),
@@ -65,6 +80,41 @@ def test_what_cannot_work_is_said(values, key, value, expected):
     with pytest.raises(ConfigError) as error:
         training = experiment.build(changed(values, key, value))
         experiment.abstract_training_state(training)
+    assert expected in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "expected"),
+    [
+        ("slot_attention", "task.num_iterations", 0, "task.num_iterations=0: expected 1 to 1,000"),
+        ("slot_attention", "task.num_slots", -1, "task.num_slots=-1: expected 1 to 1,000,000"),
+        ("slot_attention", "task.num_seeds", 10**6, "task.num_seeds=1000000: expected 1 to 20"),
+        ("slot_attention", "model.num_slots", 2**31 - 1, "model.num_slots=2147483647: expected 1 to 1,000,000"),
+        ("slot_attention", "model.feature_dim", 0, "model.feature_dim=0: expected at least 1"),
+        ("slot_attention", "model.encoder.patch_size", 0, "model.encoder.patch_size=0: expected at least 1"),
+        ("slot_attention", "model.encoder.patch_size", 32, "patch_size=32 does not divide an image of 16 x 16"),
+        ("slot_attention", "model.encoder.context", -1, "model.encoder.context=-1: expected 0 to 16"),
+        ("slot_attention", "model.encoder.num_layers", 0, "model.encoder.num_layers=0: expected 1 to 1,000"),
+        ("slot_attention", "model.encoder.num_channels", 0, "model.encoder.num_channels=0: expected at least 1"),
+        ("slot_attention", "model.decoder.patch_size", 0, "model.decoder.patch_size=0: expected at least 1"),
+        ("slot_attention", "model.decoder.num_layers", 0, "model.decoder.num_layers=0: expected 1 to 1,000"),
+        ("slot_attention", "model.decoder.fourier_bands", -1, "model.decoder.fourier_bands=-1: expected at least 0"),
+        ("convolved", "model.encoder.strides", (2, 0), "model.encoder.strides=(2, 0): expected at least 1"),
+        ("convolved", "model.encoder.num_channels", -1, "model.encoder.num_channels=-1: expected at least 1"),
+        ("convolved", "model.decoder.strides", (-1, 2), "model.decoder.strides=(-1, 2): expected at least 1"),
+        ("convolved", "model.decoder.num_channels", 0, "model.decoder.num_channels=0: expected at least 1"),
+        ("set_prediction", "task.num_iterations", -1, "task.num_iterations=-1: expected 1 to 1,000"),
+        ("set_prediction", "model.feature_dim", 0, "model.feature_dim=0: expected at least 1"),
+        ("set_prediction", "model.head_dim", 0, "model.head_dim=0: expected at least 1"),
+        ("svq", "model.feature_dim", 0, "model.feature_dim=0: expected at least 1"),
+        ("svq", "model.encoder.patch_size", 0, "model.encoder.patch_size=0: expected at least 1"),
+        ("svq", "model.decoder.num_channels", 0, "model.decoder.num_channels=0: expected at least 1"),
+        ("svq", "model.decoder", {"name": "transformer", "num_layers": 0}, "model.decoder.num_layers=0: expected at"),
+    ],
+)
+def test_what_no_slots_can_have_is_said(with_slots, name, key, value, expected):
+    with pytest.raises(ConfigError) as error:
+        experiment.build(changed(with_slots[name], key, value))
     assert expected in str(error.value) and "\n" not in str(error.value)
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from perceiver_jax import experiment
 from perceiver_jax.errors import ConfigError, Retry
 from perceiver_jax.registry import PARTS
-from tests.readers import READERS, solids_config
+from tests.readers import READERS, objects_config, solids_config
 
 LONGEST = {signal.ITIMER_VIRTUAL: 20, signal.ITIMER_REAL: 300}  # seconds of work, and of waiting
 MOST = 1 << 30  # bytes it may allocate
@@ -177,8 +177,8 @@ def paths(section, prefix=()):
 
 @st.composite
 def changed_configs(draw):
-    """A config with up to three values changed, removed or added."""
-    config = solids_config()
+    """A config, of latents or of slots, with up to three values changed, removed or added."""
+    config = draw(st.sampled_from((solids_config, objects_config)))()
     for _ in range(draw(st.integers(1, 3))):
         *way, last = draw(st.sampled_from(list(paths(config))))
         section = functools.reduce(lambda section, key: section[key], way, config)

@@ -84,6 +84,11 @@ def solids_config() -> dict:
     return configs.to_dict(config)
 
 
+def objects_config() -> dict:
+    """A config of slots, resolved."""
+    return configs.to_dict(_from_file(ROOT / "configs" / "slot_attention.py").get_config("tiny"))
+
+
 def check_clouds(names: tuple[str, ...], parts: list[Clouds], channels: int = 3) -> None:
     """What holds of every set of clouds."""
     assert names and len(set(names)) == len(names)

@@ -30,14 +30,22 @@ def adjusted_rand_index(shared: Float[Array, "batch num_true num_predicted"]) ->
 
     Where it is 0 / 0, all pixels in one part or each in its own on both sides, it is 1, as in scikit-learn. FG-ARI is
     this of the rows from 1 on: pixels of the true background do not count, whatever they are predicted as.
+
+    Each kind of pair is a sum of its own, of counts alone: differences of all pairs would lose a small object's in
+    float32.
     """
-    together = _pairs(shared).sum((1, 2))
-    rows, columns = _pairs(shared.sum(2)).sum(1), _pairs(shared.sum(1)).sum(1)
-    chance = rows * columns / jnp.maximum(_pairs(shared.sum((1, 2))), 1)
-    span = (rows + columns) / 2 - chance
-    # Both partitions trivial: rows = columns and nothing to gain over chance.
-    trivial = span <= 1e-6 * jnp.maximum(rows + columns, 1)
-    return jnp.where(trivial, 1.0, (together - chance) / jnp.where(trivial, 1.0, span))
+    rows, columns, total = (shared.sum(axes, keepdims=True) for axes in (2, 1, (1, 2)))
+
+    def pairs(others: Array) -> Array:
+        """Twice how many have one pixel in a cell and the other among `others`, of each cell."""
+        return (shared * others).sum((1, 2))
+
+    together, apart = pairs(shared - 1), pairs(total - rows - columns + shared)  # on both sides
+    divided, merged = pairs(rows - shared), pairs(columns - shared)
+    gained = 2 * (together * apart - divided * merged)
+    most = (together + divided) * (divided + apart) + (together + merged) * (merged + apart)
+    alike = divided + merged == 0
+    return jnp.where(alike, 1.0, gained / jnp.where(alike, 1.0, most))
 
 
 def overlaps(shared: Float[Array, "batch num_true num_predicted"]) -> Float[Array, "batch num_true num_predicted"]:
@@ -97,10 +105,6 @@ def index_consistency(
 def _over_pairs(values: Array, score: Callable[[Array, Array], Array]) -> Array:
     pairs = list(itertools.combinations(range(len(values)), 2))
     return sum(score(values[a], values[b]) for a, b in pairs) / len(pairs)
-
-
-def _pairs(count: Array) -> Array:
-    return count * (count - 1) / 2
 
 
 def _mean(values: Array, present: Array) -> Array:

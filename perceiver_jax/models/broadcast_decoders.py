@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.convolutions import BroadcastConvolution, Convolution
+from perceiver_jax.models.fields import MOST_ROUNDS, check_numbers
 from perceiver_jax.models.positions import fourier_features, grid_positions
 
 GLOROT = nn.initializers.glorot_uniform()
@@ -72,6 +73,7 @@ class ConvolutionDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, slots: Float[Array, "batch num_slots slot_dim"]) -> Scene:
+        check_numbers("model.decoder", num_channels=self.num_channels, strides=self.strides)
         size, left = divmod(self.image_size, math.prod(self.strides))
         if left or not self.strides:
             raise ConfigError(
@@ -114,6 +116,9 @@ class PixelDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, slots: Float[Array, "batch num_slots slot_dim"]) -> Scene:
+        check_numbers("model.decoder", patch_size=self.patch_size, num_channels=self.num_channels)
+        check_numbers("model.decoder", most=MOST_ROUNDS, num_layers=self.num_layers)
+        check_numbers("model.decoder", least=0, fourier_bands=self.fourier_bands)
         places, left = divmod(self.image_size, self.patch_size)
         if left:
             raise ConfigError(

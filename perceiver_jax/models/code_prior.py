@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, Key
 
-from perceiver_jax.errors import ConfigError
+from perceiver_jax.models.fields import check_numbers
 from perceiver_jax.models.transformer import TOKEN_INIT, Cache, Transformer, sample
 
 Codes = Int[Array, "batch num_slots num_blocks"]
@@ -36,8 +36,8 @@ class CodePrior(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self):
-        if self.codebook_size < 1:
-            raise ConfigError(f"codebook_size={self.codebook_size}: expected at least 1.")
+        counts = ("codebook_size", "dim", "num_layers", "num_heads", "widening_factor")
+        check_numbers("model", **{name: getattr(self, name) for name in counts})
         size, dim = self.codebook_size, self.dim
         self.embeddings = self.param("embeddings", TOKEN_INIT, (self.num_blocks, size, dim), jnp.float32)
         self.heads = self.param("heads", TOKEN_INIT, (self.num_blocks, dim, size), jnp.float32)

@@ -5,21 +5,24 @@ XLA's own convolutions are slow on a CPU, above all backward. There a convolutio
 images at a time: each pixel gets its neighbours to the left and right as channels, the product gives what it adds to
 the pixels above and below, and these are summed. Both gradients are such products too. A stride is taken into the
 channels (`space_to_depth`), so that one function serves all. GPU and TPU keep `jax.lax`.
+
+Over several devices each goes over its own images: a loop over an axis that is split would gather it everywhere.
 """
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
 from perceiver_jax.models.image_adapters import depth_to_space, space_to_depth
-from perceiver_jax.models.target import platform
+from perceiver_jax.models.target import batch_axes, platform
 
 CHUNK_BYTES = 2**23
 """Of the widened images that are in work at a time: they and the product stay in a processor's cache."""
@@ -153,6 +156,11 @@ def convolve_by_products(
     images: Images, kernel: Float[Array, "down across channels features"], low: tuple[int, int]
 ) -> Float[Array, "batch height width features"]:
     """Stride 1 and as many places as before: sum of images[y + i - low[0], x + j - low[1]] @ kernel[i, j]."""
+    axes = batch_axes(len(images))
+    return _on_mesh(functools.partial(_convolved, low), axes, (P(axes), P()), P(axes))(images, kernel)
+
+
+def _convolved(low: tuple[int, int], images: Array, kernel: Array) -> Array:
     down, across, channels, features = kernel.shape
     matrix = kernel.transpose(1, 2, 0, 3).reshape(across * channels, down * features)
 
@@ -169,7 +177,15 @@ def _forward(images: Array, kernel: Array, low: tuple[int, int]) -> tuple[Array,
 
 
 def _backward(low: tuple[int, int], kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    images, kernel = kept
+    axes = batch_axes(len(gradient))
+    of_device = functools.partial(_gradients, low, axes)
+    return _on_mesh(of_device, axes, (P(axes), P(), P(axes)), (P(axes), P()))(*kept, gradient)
+
+
+def _gradients(
+    low: tuple[int, int], axes: tuple[str, ...], images: Array, kernel: Array, gradient: Array
+) -> tuple[Array, Array]:
+    """Of the images, and of the kernel by the images of all devices."""
     down, across, channels, features = kernel.shape
     matrix = kernel.transpose(0, 3, 1, 2).reshape(down * features, across * channels)
     rows, columns = ([-offset for offset in _offsets(*it)] for it in ((down, low[0]), (across, low[1])))
@@ -183,8 +199,15 @@ def _backward(low: tuple[int, int], kept: tuple[Array, Array], gradient: Array) 
     size = _chunk_size(images, kernel)
     zeros = jnp.zeros((across * channels, down * features), jnp.float32)
     to_kernel, to_images = jax.lax.scan(accumulate, zeros, (_chunks(images, size), _chunks(gradient, size)))
-    to_kernel = to_kernel.reshape(across, channels, down, features).transpose(2, 0, 1, 3)
+    to_kernel = jax.lax.psum(to_kernel, axes).reshape(across, channels, down, features).transpose(2, 0, 1, 3)
     return to_images.reshape(images.shape), to_kernel.astype(kernel.dtype)
+
+
+def _on_mesh(part: Callable, axes: tuple[str, ...], in_specs: Any, out_specs: Any) -> Callable:
+    """`part` of the images that each device has."""
+    if not axes:
+        return part
+    return jax.shard_map(part, in_specs=in_specs, out_specs=out_specs, axis_names=set(axes), check_vma=False)
 
 
 convolve_by_products.defvjp(_forward, _backward)

@@ -102,10 +102,7 @@ def space_to_depth(
 ) -> Float[Array, "batch rows columns features"]:
     """Square patches, not overlapping; the features of a patch are its pixels row by row, channels last."""
     batch, height, width, channels = image.shape
-    if height % size or width % size:
-        raise ConfigError(
-            f"patch_size={size} does not divide an image of {height} x {width} pixels: choose a divisor of both."
-        )
+    _check_patches(image, size)
     patches = image.reshape(batch, height // size, size, width // size, size, channels)
     return patches.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // size, width // size, size * size * channels)
 
@@ -124,6 +121,7 @@ def windows(
     image: Float[Array, "batch height width channels"], size: int, context: int
 ) -> Float[Array, "batch rows columns features"]:
     """As `space_to_depth`, with `context` pixels around each patch; beyond the image its edge is repeated."""
+    _check_patches(image, size)
     if not context:
         return space_to_depth(image, size)
     rows, columns = (length // size for length in image.shape[1:3])
@@ -131,6 +129,14 @@ def windows(
     strips = jnp.stack([image[:, row * size : (row + 1) * size + 2 * context] for row in range(rows)], 1)
     cut = [strips[:, :, :, column * size : (column + 1) * size + 2 * context] for column in range(columns)]
     return jnp.stack(cut, 2).reshape(len(image), rows, columns, -1)
+
+
+def _check_patches(image: Array, size: int) -> None:
+    height, width = image.shape[1:3]
+    if height % size or width % size:
+        raise ConfigError(
+            f"patch_size={size} does not divide an image of {height} x {width} pixels: choose a divisor of both."
+        )
 
 
 def _flat(grid: Float[Array, "batch *grid channels"]) -> Float[Array, "batch length channels"]:

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.blocks import SelfAttend
 from perceiver_jax.models.dvae import DVAE, PATCH, gumbel_softmax, temperature_at
+from perceiver_jax.models.fields import check_numbers
 from perceiver_jax.models.quantizer import PROGRESS, Slots, split_blocks
 from perceiver_jax.models.transformer import TOKEN_INIT, Cache, Transformer, sample
 
@@ -80,10 +81,12 @@ class TransformerDecoder(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self):
-        if self.image_size % PATCH or self.annealing_steps < 1:
+        counts = ("vocab_size", "vae_channels", "dim", "num_layers", "num_heads", "annealing_steps")
+        check_numbers("model.decoder", **{name: getattr(self, name) for name in counts})
+        if self.image_size % PATCH:
             raise ConfigError(
-                f"decoder: image_size={self.image_size}, annealing_steps={self.annealing_steps}: expected a multiple "
-                f"of {PATCH} pixels, and at least 1 step."
+                f"the transformer decoder makes patches of {PATCH} pixels: image_size={self.image_size} is no multiple "
+                "of it. Set the size of the data to one."
             )
         self.side = self.image_size // PATCH
         self.vae = DVAE(self.vocab_size, self.vae_channels, dtype=self.dtype)

@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Shaped
 
 from perceiver_jax.models.broadcast_decoders import GLOROT
+from perceiver_jax.models.fields import check_numbers
 from perceiver_jax.models.slot_attention import SlotAttention, Slots
 from perceiver_jax.models.slot_autoencoder import centered, grouped, placed_features
 
@@ -53,7 +54,8 @@ class SetPredictor(nn.Module):
         noise: Slots | None = None,
     ) -> PredictedSet:
         """Predict; arguments as for `SlotAttention`."""
-        features = placed_features(self.encoder(centered(inputs)), self.feature_dim)
+        check_numbers("model", feature_dim=self.feature_dim, head_dim=self.head_dim)
+        features = placed_features(self.encoder(centered(inputs)), self.feature_dim, self.slot_attention.dtype)
         found = grouped(self.slot_attention, features, num_slots=num_slots, num_iterations=num_iterations, noise=noise)
         hidden = nn.relu(nn.Dense(self.head_dim, kernel_init=GLOROT, name="head_hidden")(found.slots))
         properties = nn.sigmoid(nn.Dense(self.num_columns, kernel_init=GLOROT, name="head_out")(hidden))

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.attention import CHUNK_SIZE, PATHS, attend, attention_weights, mesh_axis, streams
 from perceiver_jax.models.chunked import streamed_attend
+from perceiver_jax.models.fields import MOST_ROUNDS, MOST_SLOTS, number_problems
 from perceiver_jax.models.norms import NormParameters, normalize
 
 INITIALIZERS = ("shared_gaussian", "slot_gaussian", "learned", "learned_noise")
@@ -31,7 +32,7 @@ class Grouped(NamedTuple):
 
     Attributes:
         slots: after the last iteration.
-        attention: of every iteration, each slot's share of each input, which sum to 1 over the slots.
+        attention: of every iteration, each slot's share of each input, which sum to 1 over the slots; 0 of padding.
     """
 
     slots: Slots
@@ -82,6 +83,7 @@ class SlotAttention(nn.Module):
     def __call__(
         self,
         inputs: Float[Array, "batch length channels"],
+        mask: Bool[Array, "batch length"] | None = None,
         *,
         num_slots: int | None = None,
         num_iterations: int | None = None,
@@ -91,6 +93,7 @@ class SlotAttention(nn.Module):
         """Group.
 
         Args:
+            mask: True for real inputs, False for padding; None means all are real.
             num_slots, num_iterations: instead of the fields, at any time; a number of slots only where they share what
                 they begin with.
             noise: standard normal, instead of a draw.
@@ -99,29 +102,33 @@ class SlotAttention(nn.Module):
         Raises:
             ConfigError: another number of slots than there are learned ones.
         """
-        seen = self.project(inputs)
+        seen = self.project(inputs, mask)
         slots = first = self.first(len(inputs), num_slots, noise)
         maps, times = [], self.num_iterations if num_iterations is None else num_iterations
         for iteration in range(times):
             if iteration == times - 1 and self.gradient != "full":
                 slots = jax.lax.stop_gradient(slots)
                 if self.gradient == "bilevel":
-                    slots = slots + first - jax.lax.stop_gradient(first)
+                    slots = slots + (first - jax.lax.stop_gradient(first))  # adds zero
             updated, shares = self.update(slots, seen)
             slots = settle(updated)
             maps.append(shares)
         return Grouped(slots, jnp.stack(maps, 1))
 
-    def project(self, inputs: Float[Array, "batch length channels"]) -> "Seen":
+    def project(
+        self, inputs: Float[Array, "batch length channels"], mask: Bool[Array, "batch length"] | None = None
+    ) -> "Seen":
         """What slots look at, with keys and values held or not."""
         channels, dtype = inputs.shape[-1], self.dtype
         scale, offset = self.input_norm(channels)
         kernels = self.key(channels), self.value(channels)
         how = {"num_heads": 1, "width": self.slot_dim, "dtype": dtype, "long": True, "over": "queries"}
         if streams(self.attention, inputs, **how):
-            return StreamedInputs(inputs, *(with_offset(scale, offset, kernel).astype(dtype) for kernel in kernels))
+            return StreamedInputs(
+                inputs, *(with_offset(scale, offset, kernel).astype(dtype) for kernel in kernels), mask
+            )
         normalized = (normalize(inputs, NORM_EPSILON) * scale + offset).astype(dtype)
-        return HeldInputs(*(normalized @ kernel.astype(dtype) for kernel in kernels))
+        return HeldInputs(*(normalized @ kernel.astype(dtype) for kernel in kernels), mask)
 
 
 class Kernel(nn.Module):
@@ -139,15 +146,16 @@ class HeldInputs(NamedTuple):
 
     key: Float[Array, "batch length dim"]
     value: Float[Array, "batch length dim"]
+    mask: Bool[Array, "batch length"] | None = None
 
     def attended(self, query: Slots, path: str, chunk_size: int) -> Slots:
         """What each slot finds."""
         how = {"over": "queries", "path": path, "chunk_size": chunk_size, "long": True}
-        return attend(query[:, :, None], self.key[:, :, None], self.value[:, :, None], **how)[:, :, 0]
+        return attend(query[:, :, None], self.key[:, :, None], self.value[:, :, None], self.mask, **how)[:, :, 0]
 
     def shares(self, query: Slots) -> Float[Array, "batch num_slots length"]:
         """Each slot's share of each input."""
-        return attention_weights(query[:, :, None], self.key[:, :, None], over="queries")[:, 0]
+        return attention_weights(query[:, :, None], self.key[:, :, None], self.mask, over="queries")[:, 0]
 
 
 class StreamedInputs(NamedTuple):
@@ -160,17 +168,18 @@ class StreamedInputs(NamedTuple):
     inputs: Float[Array, "batch length channels"]
     key: Float[Array, "channels_and_one dim"]
     value: Float[Array, "channels_and_one dim"]
+    mask: Bool[Array, "batch length"] | None = None
 
     def attended(self, query: Slots, path: str, chunk_size: int) -> Slots:
         """What each slot finds; always chunked."""
         axis = mesh_axis(self.inputs.shape[1])
-        found = streamed_attend(self._through(query), self.inputs, None, chunk_size, _with_one, "queries", axis)
+        found = streamed_attend(self._through(query), self.inputs, self.mask, chunk_size, _with_one, "queries", axis)
         return found[:, :, 0].astype(self.value.dtype) @ self.value
 
     def shares(self, query: Slots) -> Float[Array, "batch num_slots length"]:
         """Each slot's share of each input."""
         key, _ = _with_one(self.inputs, self.key.dtype)
-        return attention_weights(self._through(query), key.transpose(0, 3, 1, 2), over="queries")[:, 0]
+        return attention_weights(self._through(query), key.transpose(0, 3, 1, 2), self.mask, over="queries")[:, 0]
 
     def _through(self, query: Slots) -> Float[Array, "batch num_slots 1 channels_and_one"]:
         """The query through the kernel of the keys; the root of its new number of channels is divided by."""
@@ -269,11 +278,10 @@ class GRU(nn.Module):
 
 def slot_problems(module: nn.Module) -> list[str]:
     """What is wrong with the fields of slot attention, a sentence each."""
-    problems = [
-        f"model.{name}={getattr(module, name)}: expected at least 1."
-        for name in ("num_slots", "slot_dim", "num_iterations", "mlp_dim", "chunk_size")
-        if getattr(module, name) < 1
-    ]
+    sizes = {name: getattr(module, name) for name in ("slot_dim", "mlp_dim", "chunk_size")}
+    problems = number_problems("model", most=MOST_SLOTS, num_slots=module.num_slots)
+    problems += number_problems("model", **sizes)
+    problems += number_problems("model", most=MOST_ROUNDS, num_iterations=module.num_iterations)
     paths = tuple(path for path in PATHS if path != "fused")
     for name, known in (("initializer", INITIALIZERS), ("gradient", GRADIENTS), ("attention", paths)):
         if getattr(module, name) not in known:

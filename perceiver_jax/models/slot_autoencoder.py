@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Shaped, UInt8
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.broadcast_decoders import GLOROT, SoftPositions
 from perceiver_jax.models.convolutions import Convolution
+from perceiver_jax.models.fields import MOST_ROUNDS, check_numbers
 from perceiver_jax.models.image_adapters import windows
 from perceiver_jax.models.slot_attention import NORM_EPSILON, SlotAttention, Slots
 
@@ -53,6 +54,7 @@ class ConvolutionEncoder(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width colors"]
     ) -> Float[Array, "batch rows columns channels"]:
+        check_numbers("model.encoder", num_channels=self.num_channels, strides=self.strides)
         for layer, stride in enumerate(self.strides):
             convolution = Convolution(
                 self.num_channels, 5, stride, kernel_init=GLOROT, dtype=self.dtype, name=f"layer_{layer}"
@@ -82,6 +84,9 @@ class PatchEncoder(nn.Module):
     def __call__(
         self, images: Float[Array, "batch height width colors"]
     ) -> Float[Array, "batch rows columns channels"]:
+        check_numbers("model.encoder", patch_size=self.patch_size, num_channels=self.num_channels)
+        check_numbers("model.encoder", most=MOST_ROUNDS, num_layers=self.num_layers)
+        check_numbers("model.encoder", least=0, most=max(images.shape[1:3]), context=self.context)
         hidden = windows(images, self.patch_size, self.context)
         for layer in range(self.num_layers):
             dense = nn.Dense(self.num_channels, kernel_init=GLOROT, dtype=self.dtype, name=f"layer_{layer}")
@@ -121,18 +126,22 @@ class SlotAutoencoder(nn.Module):
                 f"{self.decoder.image_size} x {self.decoder.image_size}. Set config.model.decoder.image_size or the "
                 "size of the data."
             )
-        features = placed_features(self.encoder(centered(inputs)), self.feature_dim)
+        check_numbers("model", feature_dim=self.feature_dim)
+        features = placed_features(self.encoder(centered(inputs)), self.feature_dim, self.slot_attention.dtype)
         found = grouped(self.slot_attention, features, num_slots=num_slots, num_iterations=num_iterations, noise=noise)
         return Decomposed(*self.decoder(found.slots), *found)
 
 
 def placed_features(
-    grid: Float[Array, "batch rows columns channels"], feature_dim: int
+    grid: Float[Array, "batch rows columns channels"], feature_dim: int, dtype: Any
 ) -> Float[Array, "batch rows columns feature_dim"]:
-    """What slot attention gets: each place with its position, normed, through an MLP; within a compact method."""
+    """What slot attention gets: each place with its position, normed, through an MLP; within a compact method.
+
+    Positions and norm are float32, the products of `dtype`.
+    """
     features = nn.LayerNorm(NORM_EPSILON, name="norm")(SoftPositions(name="positions")(grid))
-    features = nn.relu(nn.Dense(feature_dim, kernel_init=GLOROT, name="mlp_hidden")(features))
-    return nn.Dense(feature_dim, kernel_init=GLOROT, name="mlp_out")(features)
+    features = nn.relu(nn.Dense(feature_dim, kernel_init=GLOROT, dtype=dtype, name="mlp_hidden")(features))
+    return nn.Dense(feature_dim, kernel_init=GLOROT, dtype=dtype, name="mlp_out")(features)
 
 
 def grouped(

@@ -5,7 +5,7 @@ Encoder, block slot attention with a quantiser, and a decoder. The prior over th
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from flax import linen as nn
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, Shaped
 
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.block_slot_attention import BlockSlotAttention
+from perceiver_jax.models.fields import check_numbers
 from perceiver_jax.models.image_decoders import Images
 from perceiver_jax.models.quantizer import DEAD_BELOW, EMA_DECAY, Indices, Slots, SoftPrototypes, VectorQuantizer
 from perceiver_jax.models.slot_autoencoder import centered, grouped, placed_features
@@ -80,11 +81,12 @@ class SVQ(nn.Module):
             raise ConfigError(
                 f"model.ema_decay={self.ema_decay}, model.dead_below={self.dead_below}: expected at least 0, below 1."
             )
+        check_numbers("model", feature_dim=self.feature_dim)
         slots = self.slot_attention
         self.quantizer = QUANTIZERS[self.quantize](
             slots.num_blocks, self.codebook_size, slots.slot_dim, self.continuous_steps
         )
-        self.features = GridFeatures(self.feature_dim)
+        self.features = GridFeatures(self.feature_dim, slots.dtype)
 
     def __call__(self, inputs: Shaped[Array, "batch height width colors"], *, train: bool = False) -> Coded:
         """Take apart into codes and put together again."""
@@ -115,12 +117,13 @@ class GridFeatures(nn.Module):
     """`placed_features` as a module, which `setup` can hold."""
 
     feature_dim: int
+    dtype: Any
 
     @nn.compact
     def __call__(
         self, grid: Float[Array, "batch rows columns channels"]
     ) -> Float[Array, "batch rows columns feature_dim"]:
-        return placed_features(grid, self.feature_dim)
+        return placed_features(grid, self.feature_dim, self.dtype)
 
 
 def enlarged(maps: Float[Array, "batch num_slots rows columns"], size: tuple[int, int]) -> Masks:

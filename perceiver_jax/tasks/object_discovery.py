@@ -14,12 +14,15 @@ import numpy as np
 from jaxtyping import Array
 
 from perceiver_jax.data.spec import Spec
-from perceiver_jax.errors import ConfigError
 from perceiver_jax.figures import slot_views
 from perceiver_jax.metrics.statistics import Mean
+from perceiver_jax.models.fields import MOST_ROUNDS, MOST_SLOTS, check_numbers
 from perceiver_jax.models.slot_autoencoder import Decomposed, centered
 from perceiver_jax.tasks import segments
 from perceiver_jax.tasks.base import Aux, Batch, Rngs, Task, Variables
+
+MOST_SEEDS = 20
+"""Each is compared with each."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,7 @@ class ObjectDiscovery(Task):
             once, without `slot_consistency`.
 
     Raises:
-        ConfigError: `num_seeds` below 1.
+        ConfigError: any of these below 1, or more than can be.
     """
 
     max_objects: int = 0
@@ -44,8 +47,9 @@ class ObjectDiscovery(Task):
     num_visualized: ClassVar[int] = 4
 
     def __post_init__(self):
-        if self.num_seeds < 1:
-            raise ConfigError(f"num_seeds={self.num_seeds}: expected at least 1.")
+        check_numbers("task", most=MOST_SLOTS, num_slots=self.num_slots)
+        check_numbers("task", most=MOST_SEEDS, num_seeds=self.num_seeds)
+        check_numbers("task", most=MOST_ROUNDS, num_iterations=self.num_iterations)
 
     def inputs(self, batch: Batch) -> dict[str, Array]:
         """The image."""

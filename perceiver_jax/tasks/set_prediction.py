@@ -17,6 +17,7 @@ from perceiver_jax.data.spec import Spec
 from perceiver_jax.metrics.assignment import matched_costs
 from perceiver_jax.metrics.average_precision import Columns, average_precision, hits
 from perceiver_jax.metrics.statistics import Mean, Rows
+from perceiver_jax.models.fields import MOST_ROUNDS, MOST_SLOTS, check_numbers
 from perceiver_jax.models.set_predictor import PredictedSet
 from perceiver_jax.tasks.base import Aux, Batch, Rngs, Task, Variables
 
@@ -30,12 +31,19 @@ class SetPrediction(Task):
     Attributes:
         columns: of the vectors.
         num_slots, num_iterations: in evaluation, instead of the model's; None is the model's.
+
+    Raises:
+        ConfigError: either below 1, or more than can be.
     """
 
     columns: Columns
     num_slots: int | None = None
     num_iterations: int | None = None
     rng_streams: ClassVar[tuple[str, ...]] = ("slots",)
+
+    def __post_init__(self):
+        check_numbers("task", most=MOST_SLOTS, num_slots=self.num_slots)
+        check_numbers("task", most=MOST_ROUNDS, num_iterations=self.num_iterations)
 
     def inputs(self, batch: Batch) -> dict[str, Array]:
         """The image."""

@@ -60,6 +60,16 @@ def test_large_images_keep_their_precision():
     assert float(adjusted_rand_index(shared)[0]) == pytest.approx(adjusted_rand_score(true, predicted), abs=1e-5)
 
 
+@pytest.mark.parametrize(("side", "object_pixels"), [(128, 1), (128, 5), (320, 5)])
+def test_a_small_object_counts_as_in_scikit_learn(side, object_pixels):
+    """Before much background, of which one more pixel is taken for the object."""
+    true = np.zeros(side**2, np.int32)
+    true[:object_pixels] = 1
+    predicted = np.roll(true, object_pixels // 2)
+    predicted[-1] = 1
+    assert ari(true, predicted) == pytest.approx(adjusted_rand_score(true, predicted), abs=1e-5)
+
+
 def test_overlaps_of_masks():
     rng = np.random.default_rng(2)
     true, predicted = rng.integers(0, 4, (3, 50)), rng.integers(0, 5, (3, 50))

@@ -86,6 +86,8 @@ def test_gradients_through_the_last_iteration_alone(case):
         module = SlotAttention(**SMALL, **fields)
         return jax.grad(lambda v: (module.apply(v, inputs, noise=noise).slots ** 2).sum())(variables)["params"]
 
+    outputs = [SlotAttention(**SMALL, gradient=name).apply(variables, inputs, noise=noise).slots for name in GRADIENTS]
+    assert all(np.array_equal(outputs[0], other) for other in outputs[1:])
     full, implicit, bilevel = (gradient(gradient=name) for name in GRADIENTS)
     assert not implicit["first"]["mean"].any() and full["first"]["mean"].any() and bilevel["first"]["mean"].any()
     for name in ("update", "key", "value"):
@@ -145,6 +147,31 @@ def test_long_inputs_are_grouped_alike(case, gradient, slot_dim):
     assert kinds == [HeldInputs, StreamedInputs if slot_dim == 8 else HeldInputs]
     for one, other in zip(*map(jax.tree.leaves, (run(dense), run(chunked))), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("slot_dim", "kind"), [(8, StreamedInputs), (5, HeldInputs)])
+def test_padding_changes_nothing(case, slot_dim, kind):
+    """Of a set of six inputs beside one of ten; no gradient goes to the padding, whatever it is."""
+    inputs, noise = case[2], case[3][..., :slot_dim]
+    fields = SMALL | {"slot_dim": slot_dim, "num_iterations": 1}
+    module = SlotAttention(**fields, attention="chunked", chunk_size=4)
+    variables = moved(module.init(jax.random.key(0), inputs, noise=noise))
+    mask = jnp.arange(10) < jnp.array([[6], [10]])
+    padded = jnp.where(mask[..., None], inputs, 9.0)
+    assert isinstance(module.bind(variables).project(padded, mask), kind)
+
+    def run(inputs, mask, noise):
+        def loss(inputs):
+            slots, maps = module.apply(variables, inputs, mask, noise=noise)
+            return (slots**2).sum() + (maps**2).sum(), (slots, maps)
+
+        (_, (slots, maps)), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(inputs)
+        return slots[0], maps[0], gradient[0]
+
+    slots, maps, gradient = run(padded, mask, noise)
+    for mine, expected in zip((slots, maps[..., :6], gradient[:6]), run(inputs[:1, :6], None, noise[:1]), strict=True):
+        np.testing.assert_allclose(mine, expected, atol=1e-5, rtol=1e-4)
+    assert not maps[..., 6:].any() and not gradient[6:].any()
 
 
 def test_long_inputs_cost_no_memory_but_their_own():

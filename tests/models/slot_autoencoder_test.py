@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from perceiver_jax.errors import ConfigError
+from perceiver_jax.models.block_slot_attention import BlockSlotAttention
 from perceiver_jax.models.broadcast_decoders import ConvolutionDecoder, PixelDecoder
 from perceiver_jax.models.image_adapters import space_to_depth, windows
+from perceiver_jax.models.image_decoders import SceneDecoder
+from perceiver_jax.models.set_predictor import SetPredictor
 from perceiver_jax.models.slot_attention import SlotAttention
 from perceiver_jax.models.slot_autoencoder import ConvolutionEncoder, PatchEncoder, SlotAutoencoder, as_pixels, centered
+from perceiver_jax.models.svq import SVQ
 
 RNGS = {"params": jax.random.key(0), "slots": jax.random.key(1)}
 
@@ -35,6 +41,23 @@ def test_parts_fit_together(small):
     np.testing.assert_allclose(out.image, (out.recons * out.masks).sum(1), atol=1e-6)
     more = model.apply(variables, images, num_slots=5, num_iterations=1, rngs=RNGS)
     assert more.masks.shape == (2, 5, 16, 16, 1) and more.attention.shape[1] == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_products_of_all_places_are_of_the_model_s_type(dtype):
+    """Two of the encoder and two of the features, before slots."""
+    like = {"dtype": jnp.dtype(dtype), "parent": None}
+    encoder, decoder = PatchEncoder(4, num_channels=8, **like), PixelDecoder(16, 4, num_channels=8, **like)
+    slots = SlotAttention(3, 8, mlp_dim=8, **like)
+    coded = BlockSlotAttention(3, 8, mlp_dim=8, num_blocks=2, **like)
+    for model in (
+        SlotAutoencoder(encoder, slots, decoder, 8),
+        SetPredictor(encoder, slots, 4, 8),
+        SVQ(encoder, coded, SceneDecoder(decoder), 8),
+    ):
+        traced = str(jax.make_jaxpr(lambda images, model=model: model.init(RNGS, images))(jnp.zeros((2, 16, 16, 3))))
+        products = re.findall(r":(\w+)\[2,4,4,8\] = dot_general", traced)
+        assert products == [{"float32": "f32", "bfloat16": "bf16"}[dtype]] * 4
 
 
 def test_a_slot_is_decoded_by_itself_place_by_place(small):
@@ -79,6 +102,9 @@ def test_sizes_that_do_not_fit_are_named(small):
         ConvolutionDecoder(35, (2, 2)).init(jax.random.key(0), jnp.zeros((1, 2, 8)))
     with pytest.raises(ConfigError, match="patch_size=3 does not divide image_size=16"):
         PixelDecoder(16, 3).init(jax.random.key(0), jnp.zeros((1, 2, 8)))
+    for context in (0, 2):
+        with pytest.raises(ConfigError, match="patch_size=4 does not divide an image of 8 x 10 pixels"):
+            windows(jnp.zeros((1, 8, 10, 3)), 4, context)
 
 
 def test_images_are_centered():

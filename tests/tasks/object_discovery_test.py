@@ -134,7 +134,7 @@ def test_without_true_objects_all_pixels_are_compared():
     assert found == pytest.approx({"loss": 0, "mse": 0, "slot_consistency": 1}, abs=1e-5)
     once = ObjectDiscovery(model=Dealer(), num_seeds=1)
     assert set(once.evaluate({}, bare, {"slots": jax.random.key(0)})) == {"loss", "mse"}
-    with pytest.raises(ConfigError, match="num_seeds=0: expected at least 1"):
+    with pytest.raises(ConfigError, match="num_seeds=0: expected 1 to 20"):
         ObjectDiscovery(model=Dealer(), num_seeds=0)
 
 

@@ -25,15 +25,16 @@ MESHES = {
 
 PROGRAM = """
 import hashlib, json, sys
-import jax, numpy as np
+import jax, jax.numpy as jnp, numpy as np
 from perceiver_jax import config as c
+from perceiver_jax.models import convolutions
 from perceiver_jax.experiment import build, build_source, build_task
 from perceiver_jax.data.pipeline import evaluation_batches, train_batches
 from perceiver_jax.data.plan import Plan
 from perceiver_jax.tasks import mixing
 from perceiver_jax.training.evaluation import evaluate
 from perceiver_jax.training.placement import placed, table
-from perceiver_jax.training.sharding import put_batch
+from perceiver_jax.training.sharding import batch_sharding, put_batch
 from perceiver_jax.training.state import abstract_state, init_state, state_maker
 from perceiver_jax.training.step import jit_train_step, make_evaluation_step, make_train_step
 
@@ -81,6 +82,7 @@ def outcome(mesh):
             losses.append(report.stats["loss"].value())
     return {"first": first, "shares": shares, "losses": losses, "compiles": step._cache_size(),
         "mixed": mixed(t.mesh), "placed": placed(state), "held": held(state), "table": table(state, t.mesh, 16),
+        "convolved": convolved(t.mesh) if mesh.get("data", 2) == 2 else None,
         "large": placed(large_state(t)), "scores": scores(t.mesh) if mesh.keys() <= {"data"} else {}}
 
 def held(state):
@@ -92,6 +94,22 @@ def large_state(t):
     large["model"] |= {"num_latents": 256, "latent_dim": 1024, "num_blocks": 2}
     task = build_task(large, t.source.spec)
     return abstract_state(state_maker(task, t.optimizer, t.source.spec, ema=True), t.mesh)
+
+def convolved(mesh):
+    # of a batch that the mesh splits and of one that it does not, an image at a time
+    convolutions.CHUNK_BYTES = 1
+    rng = np.random.default_rng(0)
+    whole, odd, kernel = (rng.normal(size=size).astype(np.float32) for size in
+        ((16, 4, 4, 2), (3, 4, 4, 2), (3, 3, 2, 4)))
+    def loss(whole, odd, kernel):
+        there = [convolutions.convolve(images, kernel, 2) for images in (whole, odd)]
+        back = [convolutions.convolve_transposed(jnp.sin(images), kernel, 2) for images in there]
+        return sum((images ** 2).mean() for images in back), back
+    with jax.set_mesh(mesh):
+        step = jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))
+        compiled = step.lower(jax.device_put(whole, batch_sharding(mesh)), odd, kernel).compile()
+        found = compiled(jax.device_put(whole, batch_sharding(mesh)), odd, kernel)
+    return [np.asarray(leaf).tolist() for leaf in jax.tree.leaves(found)], "all-gather" in compiled.as_text()
 
 def mixed(mesh):
     rng = np.random.default_rng(0)
@@ -173,6 +191,15 @@ def test_images_are_mixed_alike(outcomes, name):
     """The batch is the global one: the partner of a device's last row lies on the next device."""
     split = DEVICES // MESHES[name].get("tensor", 1)
     assert outcomes[name]["mixed"] == [split, outcomes["one"]["mixed"][1]] and outcomes["one"]["mixed"][0] == 1
+
+
+@pytest.mark.parametrize("name", ["both", "fsdp and tensor"])
+def test_each_device_convolves_its_own_images(outcomes, name):
+    """Values and gradients of the images and the kernel; no device gathers the images of another."""
+    found, gathers = outcomes[name]["convolved"]
+    for split, whole in zip(found, outcomes["one"]["convolved"][0], strict=True):
+        np.testing.assert_allclose(split, whole, rtol=0, atol=1e-5 * np.abs(whole).max())
+    assert not gathers
 
 
 def test_objects_are_scored_alike(outcomes):
