@@ -73,7 +73,7 @@ def _take_apart(predictor, found: dict, folder: Path) -> None:
     from perceiver_jax.training.exchange import on_first
 
     names, images = list(found), [predictor.prepare(value, name) for name, value in found.items()]
-    arrays = predictor(images, names)
+    arrays = predictor(list(found.values()), names)
     records = slot_predictions.records(names, arrays)
     print(json.dumps(records, indent=1) if JSON.value else "\n".join(map(slot_predictions.line, records)))
 
