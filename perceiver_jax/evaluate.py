@@ -4,7 +4,9 @@
 With --analyze also confusions, calibration and the most confident mistakes, as figures and as report.html, one page
 that is whole in itself. With --perturb also on clouds that were turned, moved, scaled or thinned out
 (`data.perturbation` says how): the table goes into results.json under "perturb" and stays there when the same
-checkpoint is evaluated again. Results lie in RUN/evaluation/SPLIT-STEP/, which is replaced as a whole.
+checkpoint is evaluated again. Results lie in RUN/evaluation/SPLIT-STEP/, which is replaced as a whole. --num_slots and
+--num_iterations change slot attention for this evaluation alone: they stand in the folder's name, and
+`evaluation/results.json` stays as it is.
 """
 
 import functools
@@ -27,7 +29,11 @@ ANALYZE = flags.DEFINE_bool("analyze", False, "write figures and report.html")
 FORMAT = flags.DEFINE_list("format", ["png"], "files of each figure: png, svg, pdf")
 OUTPUT_DIR = flags.DEFINE_string("output_dir", "", "where the results go instead, a folder of their own")
 PERTURB = flags.DEFINE_bool("perturb", False, "measure accuracy on perturbed clouds too")
+NUM_SLOTS = flags.DEFINE_integer("num_slots", None, "slots; default: the run's", lower_bound=1)
+NUM_ITERATIONS = flags.DEFINE_integer("num_iterations", None, "of slot attention; default: the run's", lower_bound=1)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "default: the run's", lower_bound=1)
+
+OF_SLOTS = (NUM_SLOTS, NUM_ITERATIONS)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -41,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     workdir, folder = run_folder.chosen(WORKDIR.value), Path(OUTPUT_DIR.value) if OUTPUT_DIR.value else None
     if folder:
         check_folder(folder)
-    asked = {flag.name: flag.value for flag in (CHECKPOINT, SPLIT, BATCH_SIZE, ANALYZE, PERTURB)}
+    asked = {flag.name: flag.value for flag in (CHECKPOINT, SPLIT, BATCH_SIZE, ANALYZE, PERTURB, *OF_SLOTS)}
     with processes.joined(asked | {"workdir": str(workdir.absolute())}, **command_line.process_flags()):
         _evaluate(workdir, folder)
 
@@ -56,6 +62,9 @@ def _evaluate(workdir: Path, folder: Path | None) -> None:
     from perceiver_jax.training.record import data_facts
 
     run = experiment.load(workdir, CHECKPOINT.value, data_path=DATA_PATH.value)
+    run = run.changed(**{flag.name: flag.value for flag in OF_SLOTS})
+    if run.changes:
+        folder = folder or files.folder_of(run.workdir, SPLIT.value, run.step, run.changes)
     files.check_folder(folder or files.folder_of(run.workdir, SPLIT.value, run.step))
     if (ANALYZE.value or PERTURB.value) and not run.spec.class_names:
         raise ConfigError(

@@ -141,6 +141,7 @@ class Run:
         spec: of the data the run was trained on.
         step: of the checkpoint that was read.
         variables: what evaluation uses: the averaged parameters where the run kept any.
+        changes: of the task's fields, since it was read.
     """
 
     workdir: Path
@@ -150,6 +151,22 @@ class Run:
     mesh: Mesh
     step: int
     variables: dict[str, Any]
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def changed(self, **fields: Any) -> "Run":
+        """The same run, whose task has other values of some fields; None is no change.
+
+        Raises:
+            ConfigError: the task has no such field.
+        """
+        fields = {name: value for name, value in fields.items() if value is not None}
+        known = {field.name for field in dataclasses.fields(self.task)}
+        if unknown := [f"--{name}" for name in fields if name not in known]:
+            raise ConfigError(
+                f"{' and '.join(unknown)}: the task of {self.workdir} ({self.config['task']['name']}) has no such "
+                "field: expected a run of object discovery or set prediction. Leave it out."
+            )
+        return dataclasses.replace(self, task=dataclasses.replace(self.task, **fields), changes=fields)
 
     def source(self) -> Source:
         """The data, which must have the shapes and classes the run was trained on."""
@@ -179,6 +196,7 @@ class Run:
         with self._batches(source, split, batch_size) as batches:
             stats = evaluate(self._evaluation_step, self.variables, batches, self.mesh, on_batch)
         head = {"split": split, "step": self.step, "num_examples": source.num_examples(split)}
+        head |= self.changes
         return head | self.task.summarize(stats) | self.task.results(stats, self.spec.class_names)
 
     def predictions(

@@ -2,8 +2,8 @@
 """Prediction with a trained run: `Predictor.from_run("runs/solids")(clouds)`. The run folder is all that is needed.
 
 Inputs are arrays of one example each, as the data set's files hold them; what training did to every example is done to
-them too. Batches are filled up to one of `SIZES` rows and lengths to a power of two, so that few programs are compiled
-whatever is asked.
+them too. A classifier predicts classes; a run that finds slots in images, the arrays of its task. Batches are filled up
+to one of `SIZES` rows and lengths to a power of two, so that few programs are compiled whatever is asked.
 """
 
 import dataclasses
@@ -15,17 +15,20 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from perceiver_jax import experiment
 from perceiver_jax.data import inputs
 from perceiver_jax.data.images import ImageAugmentation, pixel_order
+from perceiver_jax.data.properties import decoded
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.training.capture import about as describe
 from perceiver_jax.training.sharding import batch_shards, fetch, put_whole, replicated
 
 SIZES = (1, 8, 64)
 """Rows of a batch; on several devices rounded up to what they can share."""
+SEED = 0
+"""Of the first slots, which are the same for every image, so that none depends on what it is asked with."""
 LARGEST_MAPS = 2**30
 """Bytes of the attention maps of one input."""
 
@@ -64,13 +67,15 @@ class Predictor:
     Attributes:
         run: as `experiment.load` gives it.
         spec: of the data the run was trained on.
+        finds_slots: whether the run takes images apart into slots, or predicts sets from them.
     """
 
     def __init__(self, run: experiment.Run):
-        if not run.spec.class_names:
+        self.finds_slots = "slots" in run.task.rng_streams and "image" in run.spec.arrays
+        if not run.spec.class_names and not self.finds_slots:
             raise ConfigError(
-                f"{run.workdir} was trained without classes: there is none to predict. What slots show: python -m "
-                "perceiver_jax.visualize slots"
+                f"{run.workdir} was trained without classes and finds no slots in images: there is nothing to predict. "
+                "New images of a prior over codes: python -m perceiver_jax.generate"
             )
         self.run, self.spec = run, run.spec
         self._source = experiment.build_source(run.config)  # its files are not read
@@ -88,25 +93,48 @@ class Predictor:
         """
         return cls(experiment.load(run, checkpoint))
 
-    def __call__(self, values: Any, names: Sequence[str] | None = None) -> Predictions:
-        """Class names and probabilities.
+    def __call__(
+        self, values: Any, names: Sequence[str] | None = None
+    ) -> Predictions | dict[str, Shaped[np.ndarray, "inputs ..."]]:
+        """Class names and probabilities; where the run finds slots, what its task predicts.
 
         Args:
             values: an array with a batch axis, or a list of arrays of one example each; text also as str.
             names: of the inputs, for messages.
+
+        Returns:
+            Predictions | dict: of slots the arrays of the task (`masks`, `slots`, `attention`, ...) by name, a row an
+                input; of sets also each property by its name, and `confidence`, for each slot.
 
         Raises:
             ConfigError: an input of another shape or type than the run was trained on, by name.
         """
         names = names or [f"input {k}" for k in range(len(values))]
         prepared = [self.prepare(value, name) for value, name in zip(values, names, strict=True)]
+        if self.finds_slots:
+            return self._slots(prepared)
         logits = np.zeros((len(prepared), len(self.spec.class_names)), np.float32)
         probabilities = logits.copy()
+        for rows, found in self._found(prepared):
+            logits[rows], probabilities[rows] = found["logits"], found["probabilities"]
+        return Predictions(self.spec.class_names, logits, probabilities)
+
+    def _slots(self, prepared: list[np.ndarray]) -> dict[str, Shaped[np.ndarray, "inputs ..."]]:
+        """What the task predicts of all; {} of none."""
+        parts = list(self._found(prepared))
+        order = np.argsort([row for rows, _ in parts for row in rows])
+        names = parts[0][1] if parts else ()
+        found = {name: np.concatenate([part[name] for _, part in parts])[order] for name in names}
+        if "properties" in found:
+            found |= decoded(self.spec.properties, found["properties"])
+        return found
+
+    def _found(self, prepared: list[np.ndarray]) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
+        """(indices, what the task predicts of them)."""
         for rows, batch in self._batches(prepared):
             with jax.set_mesh(self.run.mesh):
                 found = jax.device_get(self._predict(self.run.variables, put_whole(batch, self.run.mesh)))
-            logits[rows], probabilities[rows] = (found[key][: len(rows)] for key in ("logits", "probabilities"))
-        return Predictions(self.spec.class_names, logits, probabilities)
+            yield rows, {name: array[: len(rows)] for name, array in found.items()}
 
     def attention(self, value: Any, name: str = "the input") -> Attention:
         """What the model attends to in one input.
@@ -150,10 +178,20 @@ class Predictor:
     @functools.cached_property
     def _predict(self):
         """Compiled once for each shape of a batch."""
-        return jax.jit(
-            lambda variables, batch: self.run.task.predict(variables, batch, {}),
-            out_shardings=replicated(self.run.mesh),
-        )
+        return jax.jit(self._each_image if self.finds_slots else self._all, out_shardings=replicated(self.run.mesh))
+
+    def _all(self, variables: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
+        return self.run.task.predict(variables, batch, {})
+
+    def _each_image(self, variables: dict[str, Any], batch: dict[str, Any]) -> dict[str, Any]:
+        """By itself, all with the same first slots."""
+        rngs = {name: jax.random.key(SEED) for name in self.run.task.rng_streams}
+
+        def alone(one: dict[str, Any]) -> dict[str, Any]:
+            found = self.run.task.predict(variables, jax.tree.map(lambda array: array[None], one), rngs)
+            return jax.tree.map(lambda array: array[0], found)
+
+        return jax.vmap(alone)(batch)
 
     def _batches(self, prepared: list[np.ndarray]) -> Iterator[tuple[list[int], dict[str, np.ndarray]]]:
         """(indices, their batch): inputs of one padded length together, at most SIZES[-1] at a time."""

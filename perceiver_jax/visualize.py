@@ -39,6 +39,8 @@ STEP = flags.DEFINE_integer("step", None, "attention: after this step; default a
 EPOCH = flags.DEFINE_float("epoch", None, "attention: after this epoch; default all there are")
 
 NUM = flags.DEFINE_integer("num", 4, "slots: images", lower_bound=1)
+NUM_SLOTS = flags.DEFINE_integer("num_slots", None, "slots: how many; default the run's", lower_bound=1)
+NUM_ITERATIONS = flags.DEFINE_integer("num_iterations", None, "slots: iterations; default the run's", lower_bound=1)
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "slots, svq: best, latest or a step")
 DATA_PATH = flags.DEFINE_string("data_path", "", "slots, svq: where the data lies, if not where the run found it")
 
@@ -74,7 +76,8 @@ def main(argv: Sequence[str]) -> None:
 def _loaded(folder: Path):
     from perceiver_jax import experiment
 
-    return experiment.load(folder, CHECKPOINT.value, data_path=DATA_PATH.value)
+    run = experiment.load(folder, CHECKPOINT.value, data_path=DATA_PATH.value)
+    return run.changed(num_slots=NUM_SLOTS.value, num_iterations=NUM_ITERATIONS.value)
 
 
 def _shown(file: Path) -> Path:

@@ -43,7 +43,7 @@ VARIANTS = {
     "set_prediction": ["", "cpu", "tiny"],
     "svq_prior": ["", "shapes", "multi_dsprites", "official", "cpu", "tiny"],
     "svq": [
-        *("", "shapes", "multi_dsprites", "official", "cpu", "tiny"),
+        *("", "shapes", "multi_dsprites", "official", "own", "cpu", "tiny"),
         *("convolutions", "pixels", "transformer", "one_iteration", "fewer_codebooks"),
     ],
 }

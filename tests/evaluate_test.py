@@ -70,12 +70,16 @@ def test_predictions_agree_with_the_statistics_and_scikit_learn(run, analyzed):
     [
         ("--output_dir={tmp}/file/below", "{tmp}/file/below cannot be written: a file stands where a folder has to be"),
         ("--output_dir={tmp}", "{tmp} holds other files than results (file)"),
+        (
+            "--num_slots=3",
+            "--num_slots: the task of {run} (classification) has no such field: expected a run of object",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_is_written(run, run_forked, tmp_path, flag, expected):
     (tmp_path / "file").write_text("mine")
     result = run_forked("evaluate", f"--workdir={run}", "--analyze", flag.format(tmp=tmp_path))
-    assert result.rc == 78 and expected.format(tmp=tmp_path) in result.stderr, result.stderr
+    assert result.rc == 78 and expected.format(tmp=tmp_path, run=run) in result.stderr, result.stderr
     assert result.stderr.count("\n") == 1
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("file", "mine")]
 

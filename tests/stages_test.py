@@ -26,16 +26,25 @@ from perceiver_jax.training.loop import train
 from perceiver_jax.weights.transfer import leaves
 from tests import untrained
 
-FIRST = {"num_slots": 2, "slot_dim": 8, "mlp_dim": 4, "feature_dim": 8, "num_blocks": 2, "codebook_size": 5}
-SIZES = {"data__num_train": 32, "data__num_validation": 12, "data__num_test": 8, "schedule__warmup_steps": 0}
-STEPS = 6
+FIRST = {
+    "model": {"num_slots": 2, "slot_dim": 8, "mlp_dim": 4, "feature_dim": 8, "num_blocks": 2, "codebook_size": 5}
+    | {"num_iterations": 1, "initializer": "learned", "continuous_steps": 4},
+    "data": {"num_train": 32, "num_validation": 12, "num_test": 8},
+    "evaluation": {"batch_size": 4, "every_epochs": 12.0},
+    "schedule": {"warmup_steps": 0},
+}
+FIRST_STEPS, STEPS = 12, 6
 
 
 @pytest.fixture(scope="module")
-def first(tmp_path_factory):
-    """A run of stage one, its weights random numbers."""
-    values = untrained.config("svq", "tiny", FIRST | {"num_iterations": 1, "initializer": "learned"}, **SIZES)
-    return untrained.write_run(tmp_path_factory.mktemp("stages") / "first", values)
+def first(tmp_path_factory, run_forked):
+    """A run of stage one by the command."""
+    folder = tmp_path_factory.mktemp("stages") / "first"
+    changes = [f"--config.{part}.{key}={value}" for part, keys in FIRST.items() for key, value in keys.items()]
+    changes += ["--config.log_every_steps=4", f"--config.num_steps={FIRST_STEPS}", f"--workdir={folder}"]
+    said = run_forked("main", "--config=configs/svq.py:tiny", *changes)
+    assert said.rc == 0, said.stderr
+    return folder
 
 
 def second(first, **changes):
@@ -62,6 +71,16 @@ def prior(run_forked, first):
     )
     assert said.rc == 0, said.stderr
     return folder, said.stdout + said.stderr
+
+
+def test_stage_one_trains_and_shows_its_codes(first):
+    lines = [json.loads(line) for line in (first / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["train/loss"] for line in lines if "train/loss" in line]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    (scores,) = (line for line in lines if "validation/perplexity" in line)
+    assert np.isfinite([scores[f"validation/{name}"] for name in ("mse", "codes_used", "fg_ari")]).all()
+    pictures = {file.name for file in (first / "figures" / "validation").iterdir()}
+    assert pictures == {f"{name}_{FIRST_STEPS:08}.png" for name in ("slots", "attention", "code_use")}
 
 
 def test_the_command_makes_codes_once_and_trains_with_stage_one_frozen(first, prior):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from perceiver_jax.data import image_folders
+from perceiver_jax.data.scene_masks import fitted
 from perceiver_jax.data.source import Preparing
 from perceiver_jax.data.spec import Spec
 from perceiver_jax.data.text import VOCABULARY_SIZE, encode, read_text
@@ -25,17 +26,21 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """What the pixels of an image file become, by the channels that the model takes."""
 SEED = 0
 """Of the points taken from a mesh or from a larger cloud."""
+TRUTH = ("label", "mask", "objects", "attributes", "properties")
+"""Arrays of an example that are no input."""
 
 
 def input_name(spec: Spec) -> str:
-    """The one array of an example that is neither label nor mask."""
-    (name,) = (name for name in spec.arrays if name not in ("label", "mask"))
+    """The one array of an example that is none of `TRUTH`."""
+    (name,) = (name for name in spec.arrays if name not in TRUTH)
     return name
 
 
 def kind(spec: Spec) -> str:
     """A key of `READERS`; one's own data are images or sequences if they look like it."""
     name = input_name(spec)
+    if name == "image" and "label" not in spec.arrays:
+        return "scene"
     if name in READERS:
         return name
     if "mask" in spec.arrays:
@@ -83,7 +88,10 @@ def prepare(value: np.ndarray | str | bytes, source: Any, spec: Spec, name: str 
         value = value[: expected.shape[0]]
     _check_numbers(value, np.dtype(expected.dtype), spec, name)
     value = value.astype(expected.dtype)
-    value = source.prepare(value, spec) if isinstance(source, Preparing) else value
+    if isinstance(source, Preparing):
+        value = source.prepare(value, spec)
+    elif kind(spec) == "scene" and value.shape != expected.shape:
+        value = fitted(value, (), expected.shape[0], True)
     if value.dtype.kind == "f" and not np.isfinite(value).all():
         raise ConfigError(f"{name} holds NaN or infinity: expected finite numbers.")
     if not has_length(spec) and value.shape != expected.shape:
@@ -125,6 +133,10 @@ def _image(file: pathlib.Path, shape: Shape) -> list[np.ndarray]:
     return [image_folders.read_image(file, shape[0] if shape[0] == shape[1] else None, MODES[shape[2]])]
 
 
+def _whole_image(file: pathlib.Path, shape: Shape) -> list[np.ndarray]:
+    return [image_folders.read_image(file, None, MODES[shape[2]])]
+
+
 def _cloud(form: str) -> Callable[[pathlib.Path, Shape], list[np.ndarray]]:
     def read_file(file: pathlib.Path, shape: Shape) -> list[np.ndarray]:
         from perceiver_jax.data import cloud_files  # imports trimesh
@@ -148,6 +160,7 @@ def _array(file: pathlib.Path, shape: Shape) -> list[np.ndarray]:
 READERS: dict[str, dict[str, Callable[[pathlib.Path, Shape], list[np.ndarray]]]] = {
     "points": {".off": _cloud("off"), ".ply": _cloud("ply"), ".pcd": _cloud("pcd"), ".txt": _cloud("lines")},
     "image": dict.fromkeys(image_folders.SUFFIXES, _image),
+    "scene": dict.fromkeys(image_folders.SUFFIXES, _whole_image),
     "sequence": {".ts": lambda file, shape: list(read_ts(file, labelled=False).sequences)},
     "tokens": {".txt": lambda file, shape: [encode(read_text(file))]},
     "array": {},
@@ -156,6 +169,7 @@ READERS: dict[str, dict[str, Callable[[pathlib.Path, Shape], list[np.ndarray]]]]
 NAMES = {
     "points": "point clouds",
     "image": "images",
+    "scene": "images",
     "sequence": "sequences",
     "tokens": "text",
     "array": "arrays of one shape",

@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -184,6 +184,13 @@ class MultiObject(stored_scenes.StoredScenes):
         entities = np.flatnonzero(seen) + published.background
         values = [_values(features, each, published.entities, entities, most, where) for each in published.properties]
         return Scene(image, objects, attributes, encoded(published.properties, values, attributes[:, 0]))
+
+    def _window(self, height: int, width: int) -> Sequence[int]:
+        """All of it in full frames; the part that is used, of an image as large as those of the file."""
+        published = PUBLISHED[self.dataset]
+        if self.full_frame:
+            return 0, height, 0, width
+        return published.crop if (height, width) == published.image[:2] else ()
 
     def _properties(self) -> tuple[Property, ...]:
         return PUBLISHED[self.dataset].properties

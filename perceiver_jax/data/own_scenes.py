@@ -107,6 +107,10 @@ class OwnScenes(stored_scenes.StoredScenes):
         objects = fitted(objects, self.crop, self.image_size, False)
         return Scene(image, objects, measured(image, objects, self.max_objects))
 
+    def _window(self, height: int, width: int) -> Sequence[int]:
+        """`crop`, where it lies within the image."""
+        return self.crop if self.crop and self.crop[1] <= height and self.crop[3] <= width else ()
+
     def _pairs(self, path: pathlib.Path) -> tuple[int, Callable[[int], Pair]]:
         """How many images there are, and what gives each."""
         background = self.background_masks

@@ -46,3 +46,18 @@ def encoded(
         for each, value in zip(properties, values, strict=True)
     ]
     return (np.concatenate([*columns, np.ones((*present.shape, 1))], -1) * present[..., None]).astype(np.float32)
+
+
+def decoded(
+    properties: Sequence[Property], array: Float[np.ndarray, "*rows columns"]
+) -> dict[str, Num[np.ndarray, "*rows"]]:
+    """What the columns say, by name: coordinates from 0 to 1, the likeliest class of each other property from 0 on.
+
+    `confidence` is the last column.
+    """
+    found, start = {}, 0
+    for each in properties:
+        part = array[..., start : start + max(each.num_classes, 1)]
+        found[each.name] = part.argmax(-1) if each.num_classes else part[..., 0]
+        start += part.shape[-1]
+    return found | {"confidence": array[..., -1]}

@@ -6,13 +6,13 @@ import dataclasses
 import io
 import itertools
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from perceiver_jax.data.properties import Property, num_columns
 from perceiver_jax.data.read_once import ReadOnce
-from perceiver_jax.data.scene_masks import Scene
+from perceiver_jax.data.scene_masks import Scene, fitted
 from perceiver_jax.data.scenes import ATTRIBUTES
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.data.splits import SPLITS
@@ -154,6 +154,15 @@ class StoredScenes(ReadOnce):
             if batch["objects"].max(initial=0) > most or not all(np.isfinite(array).all() for array in numbers):
                 raise _damaged(self._prepared(), f"{split} holds what no scene of up to {most} objects has")
         return batch
+
+    def prepare(self, inputs: np.ndarray, spec: Spec) -> np.ndarray:
+        """Cut and resized as the images of the set were, but for one that has the size that the model sees."""
+        shape = spec.arrays["image"].shape
+        return inputs if inputs.shape == shape else fitted(inputs, self._window(*inputs.shape[:2]), shape[0], True)
+
+    def _window(self, height: int, width: int) -> Sequence[int]:
+        """Rows and columns that are used of an image; empty for the largest square in the middle."""
+        return ()
 
     def _prepared(self) -> pathlib.Path:
         """The folder that `write` filled."""

@@ -4,7 +4,7 @@
 import contextlib
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,26 @@ from perceiver_jax.files import read_json, replacing, write_json
 NAME = "results.json"
 SAID = {"accuracy": "accuracy", "top5_accuracy": "top 5 accuracy"}
 """Scores that are also said in a line of their own."""
+CHANGEABLE = ("num_slots", "num_iterations")
+"""Fields of a task that an evaluation may change."""
 OURS = re.compile(
     r"(results|report|confusion_matrix|confidence_histogram|confidence_analysis|comparison)\.(json|html|png|svg|pdf)"
 )
 """Files of a folder of results."""
 
 
-def folder_of(workdir: Path, split: str, step: int) -> Path:
-    """Where the results of a split and a step lie in a run folder."""
-    return workdir / "evaluation" / f"{split}-{step}"
+def folder_of(workdir: Path, split: str, step: int, changes: Mapping[str, int] | None = None) -> Path:
+    """Where the results of a split and a step lie in a run folder.
+
+    Args:
+        changes: of the task's fields, for this evaluation alone; they stand in the name.
+    """
+    return workdir / "evaluation" / named(f"{split}-{step}", changes or {})
+
+
+def named(name: str, changes: Mapping[str, int]) -> str:
+    """The name with what was changed: test-96-num_slots_3."""
+    return "-".join([name, *(f"{field}_{value}" for field, value in changes.items())])
 
 
 def write_results(
@@ -121,7 +132,7 @@ def print_results(results: dict[str, Any], *, max_classes: int = 60) -> None:
     """A table of the metrics, and one line per class where there are classes."""
     console = Console(highlight=False, markup=False)
     title = f"{results['split']}: {results['num_examples']:,} examples, checkpoint of step {results['step']}"
-    console.print(title)
+    console.print(title + "".join(f", {name}={results[name]}" for name in CHANGEABLE if name in results))
     table = Table("metric", "value", box=SIMPLE_HEAD)
     for name, value in results.items():
         if isinstance(value, float):

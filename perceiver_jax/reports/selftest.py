@@ -15,10 +15,11 @@ from scipy.ndimage import gaussian_filter
 from perceiver_jax.data.babble import Babble
 from perceiver_jax.data.drawings import Drawings
 from perceiver_jax.data.patterns import Patterns
+from perceiver_jax.data.properties import decoded
 from perceiver_jax.data.scenes import Shapes
 from perceiver_jax.data.solids import Solids
 from perceiver_jax.data.source import Source
-from perceiver_jax.figures import attention, canvas, codes, confidence, confusion, dashboard, slots
+from perceiver_jax.figures import attention, canvas, codes, confidence, confusion, dashboard, object_sets, slots
 from perceiver_jax.figures import curves as comparison
 from perceiver_jax.files import write_all
 from perceiver_jax.metrics.calibration import calibration_bins, calibration_errors
@@ -143,6 +144,18 @@ def _scenes() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return batch["image"], recons, masks[..., None], np.stack(maps[1:], 1).astype(np.float32)
 
 
+def _object_sets() -> Any:
+    """True objects of three images, and predictions beside them, some of another class."""
+    source = Shapes(max_objects=4, num_colours=6, num_sizes=2)
+    batch, random = source.load("train", np.arange(3), None), np.random.default_rng(0)
+    true = object_sets.Objects.of(decoded(source.spec.properties, batch["properties"]), 0.5)
+    places = np.clip(true.places + random.normal(0, 0.03, true.places.shape), 0, 1)
+    classes = np.where(random.random(true.classes.shape) < 0.1, 0, true.classes)
+    said = object_sets.Objects(places, classes, true.present)
+    pairs = np.tile(np.arange(4), (3, 1))
+    return canvas.picture(object_sets.sheet(batch["image"], said, true, pairs))
+
+
 def _code_use() -> Any:
     """Codebooks that are used evenly, unevenly, and by a few codes alone."""
     shares = [np.exp(-np.arange(64) / scale) for scale in (1000, 20, 4)]
@@ -168,6 +181,7 @@ KINDS: dict[str, Callable[[], Any]] = {
     "slots_results": lambda: slots.visualize_slots(*_scenes()[:3]),
     "slots_attention_evolution": lambda: slots.visualize_attention_evolution(_scenes()[3][:1], images=_scenes()[0][:1]),
     "slots_decomposition": lambda: slots.visualize_slot_decomposition(*(array[0] for array in _scenes()[:3])),
+    "object_sets": _object_sets,
     "codes_use": _code_use,
 }
 """Name of the file -> what draws its matplotlib figure."""

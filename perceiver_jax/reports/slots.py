@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the slots of a trained model show: `results`, `attention_evolution` and `decomposition` in figures/slots/."""
+"""What the slots of a trained model show: `results`, `attention_evolution` and `decomposition` in figures/slots/.
+
+Of a run without masks (set prediction) `attention_evolution` alone.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +13,7 @@ import numpy as np
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.figures import canvas, slots
 from perceiver_jax.files import write_all
+from perceiver_jax.reports.results import named
 
 SPLITS = ("test", "validation", "train")
 """The first one that the data has is shown."""
@@ -18,7 +22,9 @@ EVOLVING = 2
 
 
 def write(run: Any, formats: Sequence[str], flags: Any) -> list[Path]:
-    """Writes the three figures of --num images of the test split, always the same; the decomposition of the first.
+    """Writes the figures of --num images of the test split, always the same; the decomposition of the first.
+
+    Where slots or iterations were changed for this, the folder's name says so.
 
     Args:
         run: an `experiment.Run`.
@@ -30,14 +36,14 @@ def write(run: Any, formats: Sequence[str], flags: Any) -> list[Path]:
     split = next(split for split in SPLITS if split in source.splits)
     number = min(flags.num, source.num_examples(split))
     found = run.predictions(split, number, source, num_examples=number)
-    if missing := {"masks", "attention"} - found.keys():
+    if "attention" not in found:
         raise ConfigError(
-            f"{run.workdir}: its predictions have no {' and no '.join(sorted(missing))}: expected a run with slots, "
-            "e.g. of configs/slot_attention.py. Look at others with: python -m perceiver_jax.visualize attention"
+            f"{run.workdir}: its predictions have no attention of slots: expected a run with slots, e.g. of "
+            "configs/slot_attention.py. Look at others with: python -m perceiver_jax.visualize attention"
         )
     images = source.load(split, found["id"], None)["image"]
     files = {
-        run.workdir / "figures" / "slots" / f"{name}.{kind}": canvas.rendered(figure, kind)
+        run.workdir / "figures" / named("slots", run.changes) / f"{name}.{kind}": canvas.rendered(figure, kind)
         for name, figure in _figures(images, found).items()
         for kind in formats
     }
@@ -45,10 +51,13 @@ def write(run: Any, formats: Sequence[str], flags: Any) -> list[Path]:
 
 
 def _figures(images: np.ndarray, found: dict[str, np.ndarray]) -> dict[str, Any]:
-    shown, masks = found["recons"] if "recons" in found else found["recon"], found["masks"]
     few = images[:EVOLVING]
+    evolution = slots.visualize_attention_evolution(found["attention"][:EVOLVING], images=few)
+    if "masks" not in found:
+        return {"attention_evolution": evolution}
+    shown, masks = found["recons"] if "recons" in found else found["recon"], found["masks"]
     return {
         "results": slots.visualize_slots(images, shown, masks),
-        "attention_evolution": slots.visualize_attention_evolution(found["attention"][:EVOLVING], images=few),
+        "attention_evolution": evolution,
         "decomposition": slots.visualize_slot_decomposition(images[0], shown[0], masks[0]),
     }

@@ -7,7 +7,11 @@ from PIL import Image
 
 from perceiver_jax.data import inputs
 from perceiver_jax.data.drawings import Drawings
+from perceiver_jax.data.multi_object import MultiObject
+from perceiver_jax.data.own_scenes import OwnScenes
 from perceiver_jax.data.patterns import Patterns
+from perceiver_jax.data.scene_masks import fitted
+from perceiver_jax.data.scenes import Shapes
 from perceiver_jax.data.solids import Solids
 from perceiver_jax.data.spec import ArraySpec, Spec
 from perceiver_jax.data.text import Text, encode
@@ -28,6 +32,7 @@ def spec_of(name, *shape, dtype="float32", mask=False):
         (spec_of("points", 64, 3), "points"),
         (spec_of("tokens", 9, dtype="int32", mask=True), "tokens"),
         (spec_of("input", 9, 9, 1), "image"),
+        (Spec({"image": ArraySpec((9, 9, 3), "uint8"), "objects": ArraySpec((9, 9), "uint8")}), "scene"),
         (spec_of("input", 9, 2, mask=True), "sequence"),
         (spec_of("input", 9, 2), "array"),
     ],
@@ -43,6 +48,26 @@ def test_an_image_file_has_the_channels_the_model_takes(tmp_path, channels):
     (found,) = inputs.read(tmp_path / "a.PNG", spec_of("image", 8, 8, channels, dtype="uint8")).values()
     assert (found.shape, found.dtype) == ((8, 8, channels), np.uint8)
     assert found[0, 0, 0] == (82 if channels == 1 else 250)
+
+
+def test_an_image_without_a_label_is_cut_and_resized_as_scenes_are(tmp_path):
+    """As its source does where it has a window of its own, else the largest square in the middle."""
+    picture = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    spec = Spec({"image": ArraySpec((16, 16, 3), "uint8"), "objects": ArraySpec((16, 16), "uint8")})
+    (found,) = inputs.read(tmp_path / "a.png", spec).values()
+    np.testing.assert_array_equal(found, picture)
+    window, whole = (29, 221, 64, 256), (0, 240, 0, 320)
+    for source, crop in (
+        (Shapes(size=16), ()),
+        (OwnScenes(path="x"), ()),
+        (OwnScenes(path="x", crop=window), window),
+        (OwnScenes(path="x", crop=(0, 300, 0, 300)), ()),
+        (MultiObject(path="x"), window),
+        (MultiObject(path="x", full_frame=True), whole),
+    ):
+        np.testing.assert_array_equal(inputs.prepare(found, source, spec), fitted(picture, crop, 16, True))
+    np.testing.assert_array_equal(inputs.prepare(picture[:16, :16], MultiObject(path="x"), spec), picture[:16, :16])
 
 
 @pytest.mark.parametrize("line", ["{} {} {}\n", "{},{},{}\n"])

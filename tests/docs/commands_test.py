@@ -258,3 +258,9 @@ def test_python_that_is_shown_parses_and_imports_what_is_there(file):
 def test_the_model_alone_is_built_as_it_is_shown():
     (shown,) = blocks(ROOT / "docs" / "architecture.md")
     exec(compile(shown, "architecture.md", "exec"), {})
+
+
+def test_slot_attention_alone_has_the_shapes_that_are_shown():
+    """Traced, not computed."""
+    (shown,) = (block for block in blocks(ROOT / "docs" / "slots.md") if "SlotAutoencoder" in block)
+    jax.eval_shape(lambda: exec(compile(shown, "slots.md", "exec"), {}))

@@ -2,6 +2,7 @@
 """Set prediction: the loss of any order, scores of predictions known to be right or wrong, padding, a tiny run."""
 
 import json
+from argparse import Namespace
 from typing import NamedTuple
 
 import jax
@@ -11,11 +12,14 @@ import pytest
 from flax import linen as nn
 from scipy.optimize import linear_sum_assignment
 
+from perceiver_jax import experiment
 from perceiver_jax.data.scenes import Shapes
 from perceiver_jax.metrics import statistics
 from perceiver_jax.metrics.average_precision import Columns
 from perceiver_jax.models.set_predictor import PredictedSet
-from perceiver_jax.tasks.set_prediction import SetPrediction, pairwise_huber
+from perceiver_jax.prediction import Predictor
+from perceiver_jax.reports import slots
+from perceiver_jax.tasks.set_prediction import SetPrediction, matched, pairwise_huber
 
 SOURCE = Shapes(size=16, max_objects=3, min_objects=1, num_colours=2, num_sizes=2)
 BATCH = {name: jnp.asarray(array) for name, array in SOURCE.load("train", np.arange(6), None).items()}
@@ -97,6 +101,21 @@ def test_slots_that_are_left_over_are_paired_with_padding():
     assert pairwise_huber(said[:, :2], BATCH["properties"]).shape == (6, 2, 3)
 
 
+def test_slots_are_drawn_with_the_objects_that_the_loss_pairs_them_with():
+    said, true = np.concatenate([noisy(), noisy()[:, :1]], 1), np.asarray(BATCH["properties"])
+    pairs = matched(said, true)
+    cost = np.asarray(pairwise_huber(jnp.asarray(said), BATCH["properties"]))
+    for k, row in enumerate(cost):
+        _, best = linear_sum_assignment(row)
+        np.testing.assert_array_equal(np.sort(pairs[k]), np.sort(np.where(best < 3, best, -1)))
+        chosen = sum(row[slot, index] for slot, index in enumerate(pairs[k]) if index >= 0)
+        assert chosen + row[pairs[k] < 0, 3].sum() == pytest.approx(row[range(4), best].sum(), rel=1e-5)
+    pictures = TASK.visualize(
+        {"properties": noisy(), "attention": np.full((6, 2, 3, 4, 4), 1 / 3)}, jax.tree.map(np.asarray, BATCH), {}
+    )
+    assert {name: picture.dtype for name, picture in pictures.items()} == {"objects": np.uint8, "attention": np.uint8}
+
+
 def test_too_few_slots_are_said():
     assert TASK.notes(SOURCE.spec) == []
     (note,) = SetPrediction(model=Oracle(Slots(2)), columns=COLUMNS).notes(SOURCE.spec)
@@ -113,3 +132,12 @@ def test_a_tiny_run_learns(run_module, tmp_path):
     losses = [line["train/loss"] for line in lines if "train/loss" in line]
     scores = [line["validation/ap_inf"] for line in lines if "validation/ap_inf" in line]
     assert losses[-1] < 0.8 * losses[0] and scores[-1] > scores[0]
+    pictures = {file.name.rpartition("_")[0] for file in (tmp_path / "figures" / "validation").iterdir()}
+    assert pictures == {"objects", "attention"}
+    run = experiment.load(tmp_path)
+    (file,) = slots.write(run, ("png",), Namespace(num=2))
+    assert file == tmp_path / "figures" / "slots" / "attention_evolution.png" and file.exists()
+    image = run.source().load("test", np.arange(1), None)["image"]
+    found = Predictor(run)(image)
+    assert {"properties", "slots", "attention", "x", "y", "size", "shape", "colour", "confidence"} == set(found)
+    assert found["shape"].shape == (1, 2) and found["x"].min() >= 0 and found["x"].max() <= 1
