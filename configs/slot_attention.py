@@ -18,7 +18,7 @@ import runpy
 
 from perceiver_jax.config import ConfigDict, default, section, vary
 
-ABLATIONS = ("one_iteration",)
+ABLATIONS = ("one_iteration", "pixels", "strided")
 
 
 def get_config(variants: str = "") -> ConfigDict:
@@ -39,12 +39,8 @@ def get_config(variants: str = "") -> ConfigDict:
     published = {"clevr6": clevr6, "clevr6_seed": clevr6_seed, "pixels": pixels}
     published["tetrominoes"] = lambda config: of_file(config, "tetrominoes", 4)
     published["objects_room"] = lambda config: of_file(config, "objects_room", 7)
-    sprites = "multi_dsprites_colored_on_grayscale"
-    published["published_multi_dsprites"] = lambda config: of_file(config, sprites, 6)
-    changes = {
-        "strided": lambda config: config.model.decoder.update(strides=(2, 2, 2, 1)),  # from an eighth of the image
-        "one_iteration": lambda config: config.model.update(num_iterations=1),
-    }
+    published["published_multi_dsprites"] = lambda config: of_file(config, "multi_dsprites_colored_on_grayscale", 6)
+    changes = {"strided": strided, "one_iteration": lambda config: config.model.update(num_iterations=1)}
     return vary(config, variants, others | published | changes)
 
 
@@ -88,14 +84,18 @@ def pixels(config: ConfigDict) -> None:
     config.model.decoder = section("decoder", "pixels", patch_size=2, num_channels=128)
 
 
+def strided(config: ConfigDict) -> None:
+    """After any: convolutions from an eighth of the image up as decoder."""
+    config.model.decoder = section("decoder", "convolutions", num_channels=32, strides=(2, 2, 2, 1))
+
+
 def cpu(config: ConfigDict) -> None:
     """2 to 4 objects on 32 pixels, an MLP on each patch with 4 pixels around it, and one at each position."""
     config.data.update(size=32, max_objects=4, min_radius=0.12, max_radius=0.2)
     config.model.encoder = section("encoder", "patches", patch_size=4, context=4, num_channels=128)
     config.model.decoder = section("decoder", "pixels", patch_size=4, fourier_bands=8, num_channels=64)
     config.model.update(num_slots=5, initializer="learned_noise", gradient="bilevel")
-    config.task.num_iterations = 5  # in evaluation; 3 in training
-    config.num_steps = 30_000
+    config.task.num_iterations, config.num_steps = 5, 30_000  # rounds in evaluation; 3 in training
     config.optimizer.update(learning_rate=2e-3, clip_norm=1.0)
     config.schedule = section("schedule", "cosine", warmup_steps=500)
 
