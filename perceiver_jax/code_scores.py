@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an evaluation of a run of SVQ adds: what its codes tell of objects, and whether the images it makes are scenes.
 
-Of stage one: linear probes from an object's codes, and its reconstructions. Of the prior: its samples, beside images of
-codes that are drawn each by itself, and beside reconstructions, the best it could do.
+Of stage one: linear probes from an object's codes, its reconstructions, and images of codes that are drawn each by
+itself, which are all it can make without a prior. Of the prior: its samples, beside the same two.
 """
 
 from collections.abc import Mapping
@@ -48,6 +48,8 @@ def _of_autoencoder(run: experiment.Run, split: str, source: Any) -> dict[str, A
     batch = source.load(split, rows["id"], None)
     told = svq_evaluation.told_by_codes(rows["indices"], rows["masks"], batch)
     sets = {"image": batch["image"][:NUM], "reconstruction": np.asarray(as_pixels(rows["recon"][:NUM]))}
+    if run.config["model"]["quantize"] == "vq":  # a mixture of prototypes is not made of codes
+        sets["unigram"] = Coder(run).decode(svq_evaluation.from_unigrams(rows["indices"], NUM))
     return told | _judged(source, sets)
 
 

@@ -33,6 +33,7 @@ def test_evaluate_says_what_codes_tell_and_whether_reconstructions_are_scenes(fi
     assert results["image_generation_accuracy"] > results["reconstruction_generation_accuracy"] == 0
     assert results["image_frechet_proxy"] < results["reconstruction_frechet_proxy"]
     assert results["judged"]["reconstruction"]["num_images"] == 16 and results["mse"] > 0
+    assert results["unigram_generation_accuracy"] == 0 and results["unigram_frechet_proxy"] > 0
 
 
 def test_of_a_large_split_a_part_is_predicted(first, monkeypatch):
