@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Eight simulated devices: the same first parameters, the same losses, and a state that is really split."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.training.sharding import Share, _hidden_axis, _partition, make_mesh, shared
+from perceiver_jax.training.sharding import Share, _hidden_axis, _partition, arranged, make_mesh, shared
 
 ROOT = Path(__file__).resolve().parents[2]
 DEVICES = 8
@@ -207,6 +208,65 @@ def test_heads_and_hidden_units_are_split_over_tensor():
     ):
         assert _hidden_axis(path, shape, 4) is None
     assert _hidden_axis(("query", "kernel"), (8, 16), 1) is None
+
+
+@dataclasses.dataclass(frozen=True)
+class StandIn:
+    """What a mesh looks at of a device."""
+
+    id: int
+    platform: str
+    device_kind: str
+    slice_index: int
+    coords: tuple[int, ...] = (0, 0, 0)
+    core_on_chip: int = 0
+    process_index: int = 0
+    client: None = None
+
+
+def gpus(*machines):
+    slices = [machine for machine, number in enumerate(machines) for _ in range(number)]
+    return [StandIn(i, "gpu", "NVIDIA H100 80GB HBM3", index) for i, index in enumerate(slices)]
+
+
+def tpus(kind, shape, slices=1):
+    places = list(np.ndindex(*shape[::-1]))
+    chips = [(index, place[::-1]) for index in range(slices) for place in places]
+    return [StandIn(i, "tpu", kind, index, place) for i, (index, place) in enumerate(chips)]
+
+
+@pytest.mark.parametrize(
+    ("devices", "sizes", "over"),
+    [
+        (gpus(8, 8), (16, 1, 1, 1), (2, 1)),
+        (gpus(8, 8), (2, 8, 1, 1), (2, 1)),
+        (gpus(8, 8), (1, 16, 1, 1), (1, 2)),
+        (gpus(4, 4, 4, 4), (2, 4, 1, 2), (2, 2)),
+        (tpus("TPU v5 lite", (4, 4, 1), slices=2), (32, 1, 1, 1), (2, 1)),
+        (tpus("TPU v5 lite", (4, 4, 1), slices=2), (4, 4, 2, 1), (2, 1)),
+        (tpus("TPU v6 lite", (16, 16, 1)), (32, 8, 1, 1), (1, 1)),
+        (tpus("TPU v6 lite", (4, 4, 1)), (8, 1, 2, 1), (1, 1)),
+        (tpus("TPU v5", (4, 4, 4)), (8, 8, 1, 1), (1, 1)),
+    ],
+)
+def test_slices_are_joined_along_data_and_then_fsdp(devices, sizes, over):
+    mesh = arranged(sizes, devices)
+    assert mesh.shape == sizes and set(mesh.flat) == set(devices)
+    slices = np.vectorize(lambda device: device.slice_index)(mesh)
+    crossed = [(np.diff(slices, axis=axis) != 0).sum(axis).max(initial=0) for axis in range(4)]
+    assert crossed == [over[0] - 1, over[1] - 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("devices", "sizes", "said"),
+    [
+        (gpus(8, 8), (1, 1, 1, 16), "multiple of 2, and smaller config.mesh.sequence and config.mesh.tensor"),
+        (gpus(8, 4), (12, 1, 1, 1), "slices .or machines. of 4, 8 devices make no mesh: expected as many in each"),
+    ],
+)
+def test_slices_that_make_no_mesh(devices, sizes, said):
+    with pytest.raises(ConfigError, match=said):
+        arranged(sizes, devices)
 
 
 def test_mesh_that_does_not_cover_the_devices():
