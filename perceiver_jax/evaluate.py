@@ -53,7 +53,8 @@ def _evaluate(workdir: Path, folder: Path | None) -> None:
     from perceiver_jax.reports import results as files
     from perceiver_jax.training.exchange import on_first
 
-    run = experiment.load(workdir, CHECKPOINT.value, data_path=DATA_PATH.value)
+    mesh = None if PERTURB.value else experiment.run_mesh(workdir)  # lengths that its sequence axis divides
+    run = experiment.load(workdir, CHECKPOINT.value, data_path=DATA_PATH.value, mesh=mesh)
     files.check_folder(folder or files.folder_of(run.workdir, SPLIT.value, run.step))
     if (ANALYZE.value or PERTURB.value) and not run.spec.class_names:
         raise ConfigError(

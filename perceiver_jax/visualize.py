@@ -74,7 +74,8 @@ def main(argv: Sequence[str]) -> None:
 def _loaded(folder: Path):
     from perceiver_jax import experiment
 
-    return experiment.load(folder, CHECKPOINT.value, data_path=DATA_PATH.value)
+    mesh = experiment.run_mesh(folder)
+    return experiment.load(folder, CHECKPOINT.value, data_path=DATA_PATH.value, mesh=mesh)
 
 
 def _shown(file: Path) -> Path:
