@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Eight simulated devices: the same first parameters, the same losses, and a state that is really split."""
+"""Eight simulated devices: the same first parameters, the same losses, a state that is split, parameters that move."""
 
 import dataclasses
 import json
@@ -25,25 +25,28 @@ MESHES = {
 }
 
 PROGRAM = """
-import hashlib, json, sys
+import hashlib, json, sys, tempfile
+from pathlib import Path
 import jax, numpy as np
 from perceiver_jax import config as c
-from perceiver_jax.experiment import build, build_source, build_task
+from perceiver_jax.experiment import build, build_source, build_task, load, run_mesh
 from perceiver_jax.data.pipeline import evaluation_batches, train_batches
 from perceiver_jax.data.plan import Plan
 from perceiver_jax.tasks import mixing
+from perceiver_jax.training.collectives import collectives
 from perceiver_jax.training.evaluation import evaluate
 from perceiver_jax.training.placement import placed, table
 from perceiver_jax.training.sharding import put_batch
 from perceiver_jax.training.state import abstract_state, init_state, state_maker
 from perceiver_jax.training.step import jit_train_step, make_evaluation_step, make_train_step
+from tests import untrained
 
 config = c.default()
 config.data = c.section("data", "solids", num_points=32, num_train=64, num_validation=16, num_test=16)
 config.task = c.section("task", "classification")
 positions = c.section("positions", "fourier", fourier_bands=4, max_resolution=8.0)
 config.model = c.section("model", "perceiver", adapter=c.section("adapter", "points", positions=positions),
-    num_latents=8, latent_dim=128, num_cross_attends=1, num_self_attends_per_block=1,
+    num_latents=64, latent_dim=128, num_cross_attends=1, num_self_attends_per_block=1,
     num_self_attend_heads=4, dropout_rate=0.1)
 config.optimizer = c.section("optimizer", "lamb", learning_rate=3e-3, weight_decay=0.1, clip_norm=1.0)
 config.schedule = c.section("schedule", "constant")
@@ -71,18 +74,35 @@ def outcome(mesh):
     make = state_maker(t.task, t.optimizer, t.source.spec, ema=True)
     state = init_state(make, t.mesh, 0)
     first = hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in jax.tree.leaves(state))).hexdigest()
-    large = [x for x in jax.tree.leaves(state) if x.size >= 2**14]
-    shares = [max(s.data.nbytes for s in x.addressable_shards) / x.nbytes for x in large]
+    shares = shares_of(state)
     step = make_train_step(t.task, t.optimizer, t.schedule, seed=0, ema_decay=0.9, micro_batches=2)
     step = jit_train_step(step, abstract_state(make, t.mesh), t.mesh)
     losses = []
     with jax.set_mesh(t.mesh), train_batches(t.source, Plan(64, 16), start_step=0, num_steps=12) as batches:
         for batch in batches:
+            if not losses:  # compiled once for both
+                hlo = step.lower(state, put_batch(batch, t.mesh)).compile().as_text()
             state, report = step(state, put_batch(batch, t.mesh))
             losses.append(report.stats["loss"].value())
-    return {"first": first, "shares": shares, "losses": losses, "compiles": step._cache_size(),
+    gathered = [shape for x in collectives(hlo) if x.kind == "all-gather" for shape in x.shapes]
+    return {"first": first, "shares": shares, "losses": losses, "gathered": sorted(set(gathered)),
+        "loaded": loaded(mesh) if mesh == {"data": 2, "fsdp": 4} else None, "compiles": step._cache_size(),
         "mixed": mixed(t.mesh), "placed": placed(state), "held": held(state), "table": table(state, t.mesh, 16),
         "large": placed(large_state(t)), "scores": scores(t.mesh) if mesh.keys() <= {"data"} else {}}
+
+def shares_of(tree):
+    large = [x for x in jax.tree.leaves(tree) if x.size >= 2**14]
+    return [max(s.data.nbytes for s in x.addressable_shards) / x.nbytes for x in large]
+
+def loaded(mesh):
+    with tempfile.TemporaryDirectory() as folder:
+        untrained.write_run(Path(folder), c.to_dict(config))
+        own = run_mesh(folder)
+        found = [dict(own.shape), shares_of(load(folder, mesh=own).variables), shares_of(load(folder).variables)]
+        values = json.loads((Path(folder) / "config.json").read_text())
+        values["mesh"]["data"] = 3
+        (Path(folder) / "config.json").write_text(json.dumps(values))
+        return [*found, dict(run_mesh(folder).shape)]
 
 def held(state):
     shards = [shard for leaf in jax.tree.leaves(state) for shard in leaf.addressable_shards]
@@ -117,7 +137,7 @@ def outcomes():
         command = [sys.executable, "-c", PROGRAM, json.dumps(meshes)]
         result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
         assert result.returncode == 0, result.stderr[-3000:]
-        return json.loads(result.stdout)
+        return json.loads(result.stdout.splitlines()[-1])
 
     return run({"one": {}}, 1) | run(MESHES, DEVICES)
 
@@ -149,6 +169,20 @@ def test_every_device_holds_what_the_table_says(outcomes, name):
     shards = len(outcome["held"]) // MESHES.get(name, {}).get("tensor", 1)
     assert batch.split() == ["batch", "data,", "fsdp", "16", "rows", f"{16 // shards}", "rows"]
     assert whole.split()[-2] == f"{share - counted:,}"
+
+
+@pytest.mark.parametrize("name", ["fsdp", "both", "fsdp and tensor"])
+def test_parameters_are_gathered_and_activations_are_not(outcomes, name):
+    """Those have 64 latents between their rows and their channels."""
+    gathered = outcomes[name]["gathered"]
+    assert gathered and not [shape for shape in gathered if 64 in shape[1:-1]]
+
+
+def test_a_run_is_loaded_as_it_was_trained_where_the_devices_suffice(outcomes):
+    own, split, whole, elsewhere = outcomes["both"]["loaded"]
+    one = {"fsdp": 1, "sequence": 1, "tensor": 1}
+    assert own == {"data": 2, "fsdp": 4, "sequence": 1, "tensor": 1} and elsewhere == {"data": 8, **one}
+    assert split and set(split) == {1 / 4} and set(whole) == {1}
 
 
 def test_a_state_eight_times_larger_than_a_share_is_split_evenly(outcomes):
