@@ -17,6 +17,7 @@ from perceiver_jax import command_line
 from perceiver_jax.errors import ConfigError
 
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:2x4", "the slice: GENERATION:SHAPE, e.g. v5e:16x16 or v5p:2x2x2")
+SLICES = flags.DEFINE_integer("slices", 1, "how many of it, joined by the network of the data centre", lower_bound=1)
 JSON = flags.DEFINE_bool("json", False, "print JSON")
 STAND_INS = "STAND_INS"
 """In a config file: name of a data section -> what stands in for the data it describes."""
@@ -40,10 +41,11 @@ def main(argv: Sequence[str]) -> None:
     from perceiver_jax.training import ahead
 
     file = command_line.config_file()
-    devices = ahead.topology_devices(TOPOLOGY.value)
+    devices = ahead.topology_devices(TOPOLOGY.value, SLICES.value)
     config = stages.resolve(configs.to_dict(flags.FLAGS.config))
     training = experiment.build(config, source=stand_in(file, config["data"]), devices=devices)
-    compiled = ahead.compile_step(training, experiment.abstract_training_state(training), TOPOLOGY.value)
+    topology = TOPOLOGY.value if SLICES.value == 1 else f"{SLICES.value} x {TOPOLOGY.value}"
+    compiled = ahead.compile_step(training, experiment.abstract_training_state(training), topology)
     facts = json.loads(json.dumps(ahead.facts(compiled)))
     if JSON.value:
         print(json.dumps(facts, indent=1))

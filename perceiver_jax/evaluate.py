@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluate a run: `python -m perceiver_jax.evaluate --workdir=RUN [--split=test] [--checkpoint=best|latest|STEP]`.
 
-With --analyze also confusions, calibration and the most confident mistakes, as figures and as report.html, one page
-that is whole in itself. With --perturb also on clouds that were turned, moved, scaled or thinned out
-(`data.perturbation` says how): the table goes into results.json under "perturb" and stays there when the same
-checkpoint is evaluated again. Results lie in RUN/evaluation/SPLIT-STEP/, which is replaced as a whole. --num_slots and
---num_iterations change slot attention for this evaluation alone: they stand in the folder's name, and
+With --analyze also confusions, calibration and the most confident mistakes, as figures and as report.html. With
+--perturb also on clouds that were turned, moved, scaled or thinned out (`data.perturbation`): results.json keeps it
+when the same checkpoint is evaluated again. Results lie in RUN/evaluation/SPLIT-STEP/, which is replaced as a whole.
+--num_slots and --num_iterations change slot attention for this evaluation alone: they stand in the folder's name, and
 `evaluation/results.json` stays as it is.
 """
 
@@ -40,13 +39,10 @@ def main(argv: Sequence[str]) -> None:
     """Evaluates every example of a split once, prints a table and writes results.json."""
     from perceiver_jax import run_folder
     from perceiver_jax.figures.canvas import check_formats
-    from perceiver_jax.reports.results import check_folder
     from perceiver_jax.training import processes
 
     check_formats(FORMAT.value)
     workdir, folder = run_folder.chosen(WORKDIR.value), Path(OUTPUT_DIR.value) if OUTPUT_DIR.value else None
-    if folder:
-        check_folder(folder)
     asked = {flag.name: flag.value for flag in (CHECKPOINT, SPLIT, BATCH_SIZE, ANALYZE, PERTURB, *OF_SLOTS)}
     with processes.joined(asked | {"workdir": str(workdir.absolute())}, **command_line.process_flags()):
         _evaluate(workdir, folder)
@@ -61,7 +57,8 @@ def _evaluate(workdir: Path, folder: Path | None) -> None:
     from perceiver_jax.training.exchange import on_first
     from perceiver_jax.training.record import data_facts
 
-    run = experiment.load(workdir, CHECKPOINT.value, data_path=DATA_PATH.value)
+    mesh = None if PERTURB.value else experiment.run_mesh(workdir)  # lengths that its sequence axis divides
+    run = experiment.load(workdir, CHECKPOINT.value, data_path=DATA_PATH.value, mesh=mesh)
     run = run.changed(**{flag.name: flag.value for flag in OF_SLOTS})
     if run.changes:
         folder = folder or files.folder_of(run.workdir, SPLIT.value, run.step, run.changes)

@@ -230,12 +230,27 @@ class Run:
         return jax.jit(step, out_shardings=replicated(self.mesh))
 
 
-def load(workdir: str | Path, checkpoint: str = "best", *, data_path: str = "") -> Run:
+def run_mesh(workdir: str | Path) -> Mesh:
+    """The mesh a run was trained on, where this machine's devices make it up; else all of them along data.
+
+    Raises:
+        ConfigError: not a run folder.
+    """
+    config = configs.load(Path(workdir) / "config.json")
+    try:
+        return make_mesh(**config["mesh"]) if "mesh" in config else make_mesh()
+    except ConfigError:
+        return make_mesh()
+
+
+def load(workdir: str | Path, checkpoint: str = "best", *, data_path: str = "", mesh: Mesh | None = None) -> Run:
     """Reads a run folder, wherever it lies now.
 
     Args:
         checkpoint: "best", "latest" or a step.
         data_path: where the data lies on this machine, if not where the run found it.
+        mesh: what it is to run on, e.g. `run_mesh`; default all devices of this machine along data, which takes inputs
+            of any length, and which each hold the whole model.
 
     Raises:
         ConfigError: not a run folder, nothing saved in it yet, or no such checkpoint.
@@ -247,7 +262,7 @@ def load(workdir: str | Path, checkpoint: str = "best", *, data_path: str = "") 
     spec = _check_run(workdir, config, record)
     if data_path:
         config["data"]["path"] = data_path
-    task, mesh = build_task(config, spec), make_mesh()  # of this machine, not of the one it was trained on
+    task, mesh = build_task(config, spec), mesh or make_mesh()
     needed = abstract_variables(task, spec, mesh, ema=config["ema_decay"] > 0)
     checkpoints = Checkpoints(workdir / "checkpoints", read_only=True)
     if checkpoints.latest() is None:

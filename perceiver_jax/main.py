@@ -85,7 +85,7 @@ def test(training, workdir: Path, times) -> None:
     if "test" not in training.source.splits:
         return
     with Watchdog(workdir, training.settings.limits, spent=times.spent, keep=times.write) as watchdog:
-        run = experiment.load(workdir, "best")
+        run = experiment.load(workdir, "best", mesh=training.mesh)
         earlier = exchange.on_first("test results", lambda: read_results(workdir, "test", run.step))
         results = earlier or run.evaluate("test", source=training.source, on_batch=lambda: watchdog.beat("evaluation"))
     times.write()

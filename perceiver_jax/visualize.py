@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> None:
 def _loaded(folder: Path):
     from perceiver_jax import experiment
 
-    run = experiment.load(folder, CHECKPOINT.value, data_path=DATA_PATH.value)
+    run = experiment.load(folder, CHECKPOINT.value, data_path=DATA_PATH.value, mesh=experiment.run_mesh(folder))
     return run.changed(num_slots=NUM_SLOTS.value, num_iterations=NUM_ITERATIONS.value)
 
 

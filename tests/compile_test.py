@@ -47,6 +47,15 @@ def test_a_step_for_four_chips_sums_gradients_and_gathers_no_input(run_module):
 
 @needs_compiler
 @pytest.mark.slow
+def test_two_slices_are_joined_along_data(run_module):
+    result = run_module("compile", *SMALL, "--slices=2", "--config.mesh.fsdp=2", "--json", timeout=900)
+    assert result.rc == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert facts["topology"] == "2 x v5e:2x2" and (facts["mesh"]["data"], facts["mesh"]["fsdp"]) == (4, 2)
+
+
+@needs_compiler
+@pytest.mark.slow
 def test_what_does_not_fit_is_a_result_with_what_to_change(run_module):
     huge = ("--config.model.num_latents=300000", "--config.model.attention=dense")
     result = run_module("compile", *SMALL, *huge, timeout=900)

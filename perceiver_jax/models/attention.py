@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.chunked import MASKED, SHARE_EPSILON, chunked_attend, streamed_attend
 from perceiver_jax.models.norms import NormParameters, normalize
+from perceiver_jax.models.placed import by_example
 from perceiver_jax.models.target import platform
 
 PATHS = ("auto", "dense", "fused", "chunked")
@@ -340,7 +341,7 @@ class CrossAttention(nn.Module):
         mask: Bool[Array, "batch length"] | None = None,
     ) -> Float[Array, "batch num_latents latent_dim"]:
         heads, dim = inputs.query_shape
-        query = split_heads(nn.Dense(heads * dim, dtype=self.dtype, name="query")(latents), heads)
+        query = split_heads(by_example(nn.Dense(heads * dim, dtype=self.dtype, name="query")(latents)), heads)
         sow_weights(self, query, inputs.keys(), mask)
         how = {"path": self.attention_path, "chunk_size": self.chunk_size, "long": self.long}
         attended = inputs.attended(query, mask, **how)
@@ -388,7 +389,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, inputs: Float[Array, "*batch channels"]) -> Float[Array, "*batch channels"]:
         dense = functools.partial(nn.Dense, dtype=self.dtype)
-        hidden = dense(self.widening_factor * inputs.shape[-1], name="hidden")(inputs)
+        hidden = by_example(dense(self.widening_factor * inputs.shape[-1], name="hidden")(inputs))
         return dense(inputs.shape[-1], name="out")(nn.gelu(hidden, approximate=not self.exact_gelu))
 
 

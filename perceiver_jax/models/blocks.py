@@ -21,6 +21,7 @@ from perceiver_jax.models.attention import (
     streams,
 )
 from perceiver_jax.models.norms import layer_norm
+from perceiver_jax.models.placed import by_example
 
 UNROLLED = 4
 """Repetitions up to which `repeat` writes them out: a scan of them stacks everything the backward pass needs, which the
@@ -78,14 +79,16 @@ class CrossAttend(nn.Module):
     def project(self, inputs: Float[Array, "batch length channels"]) -> KeysValues | Streamed:
         """Keys and values, or what stands for them where they need not be held."""
         sizes = {"num_heads": self.num_heads, "width": self.width or inputs.shape[-1], "dtype": self.dtype}
+        inputs = by_example(inputs)
         return self.inputs(inputs, stream=streams(self.attention_path, inputs, long=self.long, **sizes))
 
     def __call__(
         self, latents: Latents, inputs: KeysValues | Streamed, mask: Bool[Array, "batch length"] | None, train: bool
     ) -> Latents:
+        latents = by_example(latents)
         attended = self.attention(self.norm(latents), inputs, mask)
-        latents = latents + self.dropout(attended, deterministic=not train)
-        return latents + self.dropout(self.mlp(self.mlp_norm(latents)), deterministic=not train)
+        latents = by_example(latents + self.dropout(attended, deterministic=not train))
+        return by_example(latents + self.dropout(self.mlp(self.mlp_norm(latents)), deterministic=not train))
 
 
 class SelfAttend(nn.Module):
@@ -106,8 +109,9 @@ class SelfAttend(nn.Module):
             self.num_heads, self.attention_path, self.chunk_size, dtype=self.dtype, name="attention"
         )
         mlp = MLP(self.widening_factor, self.exact_gelu, dtype=self.dtype, name="mlp")
-        latents = latents + dropout(attention(layer_norm(self.dtype, "norm")(latents)))
-        return latents + dropout(mlp(layer_norm(self.dtype, "mlp_norm")(latents)))
+        latents = by_example(latents)
+        latents = by_example(latents + dropout(attention(layer_norm(self.dtype, "norm")(latents))))
+        return by_example(latents + dropout(mlp(layer_norm(self.dtype, "mlp_norm")(latents))))
 
 
 class LatentBlock(nn.Module):

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from perceiver_jax.errors import ConfigError
 from perceiver_jax.models.convolutions import BroadcastConvolution, Convolution
 from perceiver_jax.models.fields import MOST_ROUNDS, check_numbers
+from perceiver_jax.models.placed import by_example
 from perceiver_jax.models.positions import fourier_features, grid_positions
 
 GLOROT = nn.initializers.glorot_uniform()
@@ -89,8 +90,8 @@ class ConvolutionDecoder(nn.Module):
         )
         like["transposed"] = True
         for layer, stride in enumerate(strides, 1):
-            grid = Convolution(self.num_channels, 5, stride, name=f"layer_{layer}", **like)(nn.relu(grid))
-        grid = Convolution(COLORS + 1, 3, name="out", **like)(nn.relu(grid))
+            grid = Convolution(self.num_channels, 5, stride, name=f"layer_{layer}", **like)(nn.relu(by_example(grid)))
+        grid = by_example(Convolution(COLORS + 1, 3, name="out", **like)(nn.relu(by_example(grid))))
         grid = grid.reshape(batch, num_slots, *grid.shape[1:])
         return mixture(grid[..., :COLORS], grid[..., COLORS:])
 
@@ -127,15 +128,16 @@ class PixelDecoder(nn.Module):
             )
         dense = {"kernel_init": GLOROT, "dtype": self.dtype}
         # The first layer is linear before its ReLU: slots and positions go through it apart, and only the sum is large.
-        from_slots = nn.Dense(self.num_channels, name="slots", **dense)(slots)[:, :, None]
+        from_slots = by_example(nn.Dense(self.num_channels, name="slots", **dense)(by_example(slots)))[:, :, None]
         positions = place_positions(places, self.fourier_bands).astype(self.dtype).reshape(places**2, -1)
         hidden = nn.relu(from_slots + nn.Dense(self.num_channels, use_bias=False, name="positions", **dense)(positions))
         batch, num_slots = slots.shape[:2]
+        hidden = by_example(hidden)
         hidden = hidden.reshape(-1, self.num_channels)  # one product for all, which the CPU does at its full rate
         for layer in range(self.num_layers - 1):
-            hidden = nn.relu(nn.Dense(self.num_channels, name=f"layer_{layer}", **dense)(hidden))
+            hidden = by_example(nn.relu(nn.Dense(self.num_channels, name=f"layer_{layer}", **dense)(hidden)))
         planes = nn.Dense((COLORS + 1) * self.patch_size**2, name="out", **dense)(hidden)
-        planes = planes.reshape(batch, num_slots, places**2, COLORS + 1, self.patch_size**2)
+        planes = by_example(planes.reshape(batch, num_slots, places**2, COLORS + 1, self.patch_size**2))
         # Planes of one colour are mixed as they are; rearranged are the image and what is asked for of each slot.
         scene = mixture(planes[..., :COLORS, :], planes[..., COLORS:, :])
         return Scene(*(_pixels(array, places, self.patch_size) for array in scene))

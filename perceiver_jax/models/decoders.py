@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Shaped
 from perceiver_jax.models.attention import CHUNK_SIZE, KeysValues, Streamed
 from perceiver_jax.models.blocks import CrossAttend, Latents
 from perceiver_jax.models.perceiver import PerceiverEncoder
+from perceiver_jax.models.placed import by_example
 from perceiver_jax.models.positions import LATENT_STDDEV
 
 
@@ -27,8 +28,8 @@ class Decode(CrossAttend):
     ) -> Float[Array, "batch num_queries query_dim"]:
         if self.query_residual:
             return super().__call__(queries, inputs, mask, train)
-        attended = self.attention(self.norm(queries), inputs, mask)
-        return attended + self.mlp(self.mlp_norm(attended))
+        attended = by_example(self.attention(self.norm(by_example(queries)), inputs, mask))
+        return by_example(attended + self.mlp(self.mlp_norm(attended)))
 
 
 class QueryDecoder(nn.Module):

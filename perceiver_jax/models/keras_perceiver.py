@@ -27,6 +27,7 @@ from perceiver_jax.models.attention import (
 from perceiver_jax.models.blocks import Latents, repeat
 from perceiver_jax.models.dropout import AttentionDropout
 from perceiver_jax.models.image_adapters import ImageAdapter
+from perceiver_jax.models.placed import by_example
 from perceiver_jax.models.target import platform
 
 EPSILON = 1e-6
@@ -56,8 +57,8 @@ class FeedForward(nn.Module):
     def __call__(self, inputs: Float[Array, "*batch channels"], train: bool) -> Float[Array, "*batch outputs"]:
         *hidden, last = self.units
         for index, units in enumerate(hidden):
-            inputs = nn.gelu(dense(units, self.dtype, f"dense_{index}")(inputs), approximate=False)
-        outputs = dense(last, self.dtype, f"dense_{len(hidden)}")(inputs)
+            inputs = nn.gelu(by_example(dense(units, self.dtype, f"dense_{index}")(inputs)), approximate=False)
+        outputs = by_example(dense(last, self.dtype, f"dense_{len(hidden)}")(inputs))
         return nn.Dropout(self.dropout_rate, deterministic=not train)(outputs)
 
 
@@ -89,15 +90,15 @@ class KerasCrossAttend(nn.Module):
 
     def project(self, data: Float[Array, "batch length channels"]) -> tuple[Array, Array]:
         """Keys and values of the data, (batch, length, 1, channels)."""
-        data = self.data_norm(data)
+        data = self.data_norm(by_example(data))
         return split_heads(self.key(data), 1), split_heads(self.value(data), 1)
 
     def __call__(self, latents: Latents, projected: tuple[Array, Array], train: bool) -> Latents:
-        latents = self.norm(latents)
+        latents = self.norm(by_example(latents))
         scale = self.scale * latents.shape[-1] ** 0.5  # `attend` divides by the root
         query = split_heads(self.query(latents), 1) * scale.astype(self.dtype)
         sow_weights(self, query, projected[0])
-        attended = dropped_attention(query, *projected, self.dropout, self.attention_path, train)
+        attended = by_example(dropped_attention(query, *projected, self.dropout, self.attention_path, train))
         attended = self.ffn_norm(merge_heads(attended) + latents)
         return self.ffn(attended, train) + attended
 
@@ -114,7 +115,8 @@ class KerasSelfAttend(nn.Module):
 
     @nn.compact
     def __call__(self, latents: Latents, train: bool) -> Latents:
-        latents = latents + self._attention(norm(self.dtype, "norm")(latents), train)
+        latents = by_example(latents)
+        latents = latents + by_example(self._attention(norm(self.dtype, "norm")(latents), train))
         ffn = FeedForward(self.units, self.dropout_rate, self.dtype, name="ffn")
         return latents + ffn(norm(self.dtype, "ffn_norm")(latents), train)
 

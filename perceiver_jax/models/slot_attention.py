@@ -18,6 +18,7 @@ from perceiver_jax.models.attention import CHUNK_SIZE, PATHS, attend, attention_
 from perceiver_jax.models.chunked import streamed_attend
 from perceiver_jax.models.fields import MOST_ROUNDS, MOST_SLOTS, number_problems
 from perceiver_jax.models.norms import NormParameters, normalize
+from perceiver_jax.models.placed import by_example
 
 INITIALIZERS = ("shared_gaussian", "slot_gaussian", "learned", "learned_noise")
 GRADIENTS = ("full", "implicit", "bilevel")
@@ -102,8 +103,8 @@ class SlotAttention(nn.Module):
         Raises:
             ConfigError: another number of slots than there are learned ones.
         """
-        seen = self.project(inputs, mask)
-        slots = first = self.first(len(inputs), num_slots, noise)
+        seen = self.project(by_example(inputs), mask)
+        slots = first = by_example(self.first(len(inputs), num_slots, noise))
         maps, times = [], self.num_iterations if num_iterations is None else num_iterations
         for iteration in range(times):
             if iteration == times - 1 and self.gradient != "full":
@@ -111,7 +112,7 @@ class SlotAttention(nn.Module):
                 if self.gradient == "bilevel":
                     slots = slots + (first - jax.lax.stop_gradient(first))  # adds zero
             updated, shares = self.update(slots, seen)
-            slots = settle(updated)
+            slots = by_example(settle(updated))
             maps.append(shares)
         return Grouped(slots, jnp.stack(maps, 1))
 
@@ -128,7 +129,7 @@ class SlotAttention(nn.Module):
                 inputs, *(with_offset(scale, offset, kernel).astype(dtype) for kernel in kernels), mask
             )
         normalized = (normalize(inputs, NORM_EPSILON) * scale + offset).astype(dtype)
-        return HeldInputs(*(normalized @ kernel.astype(dtype) for kernel in kernels), mask)
+        return HeldInputs(*(by_example(normalized @ kernel.astype(dtype)) for kernel in kernels), mask)
 
 
 class Kernel(nn.Module):
@@ -242,11 +243,12 @@ class SlotUpdate(nn.Module):
     @nn.compact
     def __call__(self, slots: Slots, seen: Seen) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
         attended, shares = looked(slots, seen, self.attention, self.chunk_size)
-        slots = GRU(name="gru")(slots, attended)
+        slots = by_example(GRU(name="gru")(slots, attended))
         hidden = nn.Dense(self.mlp_dim, kernel_init=GLOROT, name="mlp_hidden")(
             nn.LayerNorm(NORM_EPSILON, name="mlp_norm")(slots)
         )
-        return slots + nn.Dense(slots.shape[-1], kernel_init=GLOROT, name="mlp_out")(nn.relu(hidden)), shares
+        out = nn.Dense(slots.shape[-1], kernel_init=GLOROT, name="mlp_out")
+        return by_example(slots + out(nn.relu(by_example(hidden)))), shares
 
 
 def looked(
@@ -254,8 +256,8 @@ def looked(
 ) -> tuple[Slots, Float[Array, "batch num_slots length"]]:
     """What each slot sees of the inputs, and its share of each; within a compact method."""
     query = nn.Dense(slots.shape[-1], use_bias=False, kernel_init=GLOROT, name="query")
-    query = query(nn.LayerNorm(NORM_EPSILON, name="norm")(slots))
-    return seen.attended(query, path, chunk_size).astype(jnp.float32), seen.shares(query)
+    query = by_example(query(nn.LayerNorm(NORM_EPSILON, name="norm")(slots)))
+    return by_example(seen.attended(query, path, chunk_size).astype(jnp.float32)), seen.shares(query)
 
 
 class GRU(nn.Module):
@@ -269,8 +271,8 @@ class GRU(nn.Module):
         self, state: Float[Array, "*batch dim"], inputs: Float[Array, "*batch channels"]
     ) -> Float[Array, "*batch dim"]:
         width = state.shape[-1]
-        from_inputs = nn.Dense(3 * width, kernel_init=GLOROT, name="inputs")(inputs)
-        from_state = nn.Dense(3 * width, kernel_init=nn.initializers.orthogonal(), name="state")(state)
+        from_inputs = by_example(nn.Dense(3 * width, kernel_init=GLOROT, name="inputs")(inputs))
+        from_state = by_example(nn.Dense(3 * width, kernel_init=nn.initializers.orthogonal(), name="state")(state))
         (z_in, r_in, n_in), (z, r, n) = jnp.split(from_inputs, 3, -1), jnp.split(from_state, 3, -1)
         keep, reset = nn.sigmoid(z_in + z), nn.sigmoid(r_in + r)
         return keep * state + (1 - keep) * jnp.tanh(n_in + reset * n)

@@ -17,6 +17,7 @@ from perceiver_jax.models.broadcast_decoders import GLOROT, SoftPositions
 from perceiver_jax.models.convolutions import Convolution
 from perceiver_jax.models.fields import MOST_ROUNDS, check_numbers
 from perceiver_jax.models.image_adapters import windows
+from perceiver_jax.models.placed import by_example
 from perceiver_jax.models.slot_attention import NORM_EPSILON, SlotAttention, Slots
 
 
@@ -59,7 +60,7 @@ class ConvolutionEncoder(nn.Module):
             convolution = Convolution(
                 self.num_channels, 5, stride, kernel_init=GLOROT, dtype=self.dtype, name=f"layer_{layer}"
             )
-            images = nn.relu(convolution(images))
+            images = by_example(nn.relu(convolution(images)))
         return images
 
 
@@ -90,7 +91,7 @@ class PatchEncoder(nn.Module):
         hidden = windows(images, self.patch_size, self.context)
         for layer in range(self.num_layers):
             dense = nn.Dense(self.num_channels, kernel_init=GLOROT, dtype=self.dtype, name=f"layer_{layer}")
-            hidden = nn.relu(dense(hidden))
+            hidden = by_example(nn.relu(dense(hidden)))
         return hidden
 
 
@@ -140,8 +141,10 @@ def placed_features(
     Positions and norm are float32, the products of `dtype`.
     """
     features = nn.LayerNorm(NORM_EPSILON, name="norm")(SoftPositions(name="positions")(grid))
-    features = nn.relu(nn.Dense(feature_dim, kernel_init=GLOROT, dtype=dtype, name="mlp_hidden")(features))
-    return nn.Dense(feature_dim, kernel_init=GLOROT, dtype=dtype, name="mlp_out")(features)
+    hidden = nn.Dense(feature_dim, kernel_init=GLOROT, dtype=dtype, name="mlp_hidden")(features)
+    return by_example(
+        nn.Dense(feature_dim, kernel_init=GLOROT, dtype=dtype, name="mlp_out")(by_example(nn.relu(hidden)))
+    )
 
 
 def grouped(

@@ -28,6 +28,7 @@ from perceiver_jax.models.attention import (
     project_heads,
 )
 from perceiver_jax.models.norms import layer_norm
+from perceiver_jax.models.placed import by_example
 from perceiver_jax.models.positions import LATENT_STDDEV
 
 GREEDY = float(np.finfo(np.float32).tiny)
@@ -100,11 +101,12 @@ class CausalLayer(nn.Module):
 
     def __call__(self, tokens: Tokens, context: KeysValues | None, train: bool, past=None, index=None):
         dropout = functools.partial(self.dropout, deterministic=not train)
+        tokens = by_example(tokens)
         attended, written = self.attention(self.norm(tokens), past, index)
-        tokens = tokens + dropout(attended)
+        tokens = by_example(tokens + dropout(attended))
         if self.attends_to_context:
-            tokens = tokens + dropout(self.cross_attention(self.cross_norm(tokens), context))
-        return tokens + dropout(self.mlp(self.mlp_norm(tokens))), written
+            tokens = by_example(tokens + dropout(self.cross_attention(self.cross_norm(tokens), context)))
+        return by_example(tokens + dropout(self.mlp(self.mlp_norm(tokens)))), written
 
 
 class Transformer(nn.Module):

@@ -129,7 +129,9 @@ class Classification(Task):
 
     def flops(self, spec: Spec) -> float | None:
         """By the Perceiver's formula; None for another model."""
-        return training_flops(self.model, *self._adapted(spec)) if isinstance(self.model, PERCEIVERS) else None
+        if not isinstance(self.model, PERCEIVERS):
+            return None
+        return training_flops(self.model, spec.arrays[self.input_name].shape, *self._adapted(spec))
 
     def notes(self, spec: Spec) -> list[str]:
         """The attention paths, which depend on the device and the lengths; the sizes of Keras' model."""

@@ -62,8 +62,8 @@ class Compiled(NamedTuple):
     gathered: tuple[Shape, ...] = ()
 
 
-def topology_devices(name: str) -> list[jax.Device]:
-    """The devices of a slice, to compile for.
+def topology_devices(name: str, slices: int = 1) -> list[jax.Device]:
+    """The devices of a slice, or of several, to compile for.
 
     Raises:
         ConfigError: libtpu is missing or knows no such slice.
@@ -71,7 +71,8 @@ def topology_devices(name: str) -> list[jax.Device]:
     if importlib.util.find_spec("libtpu") is None:
         raise ConfigError(f"the TPU compiler is missing. Install it: {INSTALL}")
     try:
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
+        several = {"num_slices": slices} if slices > 1 else {}
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=name, **several).devices)
     except Exception as error:  # whatever libtpu finds wrong with it
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(

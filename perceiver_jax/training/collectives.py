@@ -72,16 +72,13 @@ def gathered_inputs(found: Iterable[Collective], input_size: int, parameters: It
 
     Args:
         input_size: elements of an example's largest array.
-        parameters: shapes of the state, which fsdp gathers by design; of stacked ones each layer may come by itself.
+        parameters: shapes of the state, which fsdp gathers by design, and gradients by parts; of stacked ones each
+            layer may come by itself. They are known by their number of elements: XLA changes their shapes.
     """
-    own = {_plain(shape[first:]) for shape in parameters for first in (0, 1)}
+    sizes = {math.prod(shape[first:]) for shape in parameters for first in (0, 1)}
+    own = sizes | {3 * size for size in sizes}  # query, key and value as one
     gathered = [shape for collective in found if collective.kind == "all-gather" for shape in collective.shapes]
-    return [shape for shape in gathered if math.prod(shape) >= input_size and _plain(shape) not in own]
-
-
-def _plain(shape: Shape) -> Shape:
-    """Without the order of the axes, which a layout changes, and those of size 1."""
-    return tuple(sorted(size for size in shape if size != 1))
+    return [shape for shape in gathered if math.prod(shape) >= input_size and math.prod(shape) not in own]
 
 
 def _collective(match: re.Match, times: int) -> Collective:

@@ -10,12 +10,15 @@ attention and the hidden width of an MLP, so that each device computes its part 
 up (Megatron-LM, section 3, https://arxiv.org/abs/1909.08053); a width that does not divide is not split.
 """
 
+import collections
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -34,15 +37,51 @@ FROM_HIDDEN = ("out", "mlp_out")
 def make_mesh(
     *, data: int = -1, fsdp: int = 1, sequence: int = 1, tensor: int = 1, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:
-    """The mesh over all devices of all processes, or over others; `data=-1` takes what the other axes leave."""
-    sizes, count = [data, fsdp, sequence, tensor], jax.device_count() if devices is None else len(devices)
+    """The mesh over all devices of all processes, or over others; `data=-1` takes what the other axes leave.
+
+    Raises:
+        ConfigError: the axes do not cover the devices, or not the slices that these are of.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes, count = [data, fsdp, sequence, tensor], len(devices)
     rest = fsdp * sequence * tensor
     if data == -1 and rest > 0 and count % rest == 0:
         sizes[0] = count // rest
     if min(sizes) < 1 or int(np.prod(sizes)) != count:
         asked = " x ".join(f"{axis}={size}" for axis, size in zip(AXES, (data, fsdp, sequence, tensor), strict=True))
         raise ConfigError(f"mesh {asked} does not cover {count} devices: their product must be {count}, or data=-1.")
-    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+    return Mesh(arranged(sizes, devices), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def arranged(sizes: Sequence[int], devices: Sequence[Any]) -> np.ndarray:
+    """The devices in the shape of a mesh with the sizes of `AXES`: neighbours along the last axes are the closest.
+
+    Several slices (TPU slices, or machines with GPUs, each a slice to XLA) are joined by the slower network: data goes
+    over them as far as it divides, then fsdp, which move gradients and parameters, never the axes inside a layer.
+
+    Raises:
+        ConfigError: data and fsdp do not split over the slices, or these are of different sizes.
+    """
+    held = collections.Counter(getattr(device, "slice_index", 0) for device in devices)
+    slices = len(held)
+    if slices == 1:
+        return mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    if len(set(held.values())) > 1:
+        raise ConfigError(
+            f"slices (or machines) of {', '.join(map(str, sorted(set(held.values()))))} devices make no mesh: expected "
+            "as many in each. Start fewer processes on the larger ones, or leave the smaller ones out."
+        )
+    over_data = math.gcd(sizes[0], slices)
+    over_fsdp = math.gcd(sizes[1], slices // over_data)
+    if over_data * over_fsdp != slices:
+        raise ConfigError(
+            f"mesh data={sizes[0]} x fsdp={sizes[1]} does not split over {slices} slices (of TPUs, or machines with "
+            f"GPUs). Use config.mesh.data and config.mesh.fsdp whose product is a multiple of {slices}, and smaller "
+            "config.mesh.sequence and config.mesh.tensor."
+        )
+    outer = (over_data, over_fsdp, 1, 1)
+    inner = [size // over for size, over in zip(sizes, outer, strict=True)]
+    return mesh_utils.create_hybrid_device_mesh(inner, outer, devices, allow_split_physical_axes=True)
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

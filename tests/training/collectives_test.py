@@ -79,8 +79,14 @@ def test_an_empty_program():
         (129, [], []),  # less than the input of one example
         (100, [(16, 8)], []),  # a parameter in another layout
         (100, [(6, 8, 16)], []),  # one layer of a stack
+        (100, [(2, 4, 16)], []),  # the parts of a gradient that slices exchange
         (100, [(8, 8)], [(8, 16)]),
     ],
 )
 def test_what_is_gathered_is_an_input_or_a_parameter(input_size, parameters, gathered):
     assert gathered_inputs(collectives(LOOP), input_size, parameters) == gathered
+
+
+def test_query_key_and_value_gathered_as_one_are_parameters():
+    gather = Collective("all-gather", ((8, 3, 8),), 768, 1)
+    assert gathered_inputs([gather], 100, [(8, 8)]) == [] and gathered_inputs([gather], 100, [(8, 9)]) == [(8, 3, 8)]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Eight simulated devices: the same first parameters, the same losses, and a state that is really split."""
+"""Eight simulated devices: the same first parameters, the same losses, a state that is split, parameters that move."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.training.sharding import Share, _hidden_axis, _partition, make_mesh, shared
+from perceiver_jax.training.sharding import Share, _hidden_axis, _partition, arranged, make_mesh, shared
 
 ROOT = Path(__file__).resolve().parents[2]
 DEVICES = 8
@@ -24,26 +25,29 @@ MESHES = {
 }
 
 PROGRAM = """
-import hashlib, json, sys
+import hashlib, json, sys, tempfile
+from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 from perceiver_jax import config as c
 from perceiver_jax.models import convolutions
-from perceiver_jax.experiment import build, build_source, build_task
+from perceiver_jax.experiment import build, build_source, build_task, load, run_mesh
 from perceiver_jax.data.pipeline import evaluation_batches, train_batches
 from perceiver_jax.data.plan import Plan
 from perceiver_jax.tasks import mixing
+from perceiver_jax.training.collectives import collectives
 from perceiver_jax.training.evaluation import evaluate
 from perceiver_jax.training.placement import placed, table
 from perceiver_jax.training.sharding import batch_sharding, put_batch
 from perceiver_jax.training.state import abstract_state, init_state, state_maker
 from perceiver_jax.training.step import jit_train_step, make_evaluation_step, make_train_step
+from tests import untrained
 
 config = c.default()
 config.data = c.section("data", "solids", num_points=32, num_train=64, num_validation=16, num_test=16)
 config.task = c.section("task", "classification")
 positions = c.section("positions", "fourier", fourier_bands=4, max_resolution=8.0)
 config.model = c.section("model", "perceiver", adapter=c.section("adapter", "points", positions=positions),
-    num_latents=8, latent_dim=128, num_cross_attends=1, num_self_attends_per_block=1,
+    num_latents=64, latent_dim=128, num_cross_attends=1, num_self_attends_per_block=1,
     num_self_attend_heads=4, dropout_rate=0.1)
 config.optimizer = c.section("optimizer", "lamb", learning_rate=3e-3, weight_decay=0.1, clip_norm=1.0)
 config.schedule = c.section("schedule", "constant")
@@ -71,19 +75,36 @@ def outcome(mesh):
     make = state_maker(t.task, t.optimizer, t.source.spec, ema=True)
     state = init_state(make, t.mesh, 0)
     first = hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in jax.tree.leaves(state))).hexdigest()
-    large = [x for x in jax.tree.leaves(state) if x.size >= 2**14]
-    shares = [max(s.data.nbytes for s in x.addressable_shards) / x.nbytes for x in large]
+    shares = shares_of(state)
     step = make_train_step(t.task, t.optimizer, t.schedule, seed=0, ema_decay=0.9, micro_batches=2)
     step = jit_train_step(step, abstract_state(make, t.mesh), t.mesh)
     losses = []
     with jax.set_mesh(t.mesh), train_batches(t.source, Plan(64, 16), start_step=0, num_steps=12) as batches:
         for batch in batches:
+            if not losses:  # compiled once for both
+                hlo = step.lower(state, put_batch(batch, t.mesh)).compile().as_text()
             state, report = step(state, put_batch(batch, t.mesh))
             losses.append(report.stats["loss"].value())
-    return {"first": first, "shares": shares, "losses": losses, "compiles": step._cache_size(),
+    gathered = [shape for x in collectives(hlo) if x.kind == "all-gather" for shape in x.shapes]
+    return {"first": first, "shares": shares, "losses": losses, "gathered": sorted(set(gathered)),
+        "loaded": loaded(mesh) if mesh == {"data": 2, "fsdp": 4} else None, "compiles": step._cache_size(),
         "mixed": mixed(t.mesh), "placed": placed(state), "held": held(state), "table": table(state, t.mesh, 16),
         "convolved": convolved(t.mesh) if mesh.get("data", 2) == 2 else None,
         "large": placed(large_state(t)), "scores": scores(t.mesh) if mesh.keys() <= {"data"} else {}}
+
+def shares_of(tree):
+    large = [x for x in jax.tree.leaves(tree) if x.size >= 2**14]
+    return [max(s.data.nbytes for s in x.addressable_shards) / x.nbytes for x in large]
+
+def loaded(mesh):
+    with tempfile.TemporaryDirectory() as folder:
+        untrained.write_run(Path(folder), c.to_dict(config))
+        own = run_mesh(folder)
+        found = [dict(own.shape), shares_of(load(folder, mesh=own).variables), shares_of(load(folder).variables)]
+        values = json.loads((Path(folder) / "config.json").read_text())
+        values["mesh"]["data"] = 3
+        (Path(folder) / "config.json").write_text(json.dumps(values))
+        return [*found, dict(run_mesh(folder).shape)]
 
 def held(state):
     shards = [shard for leaf in jax.tree.leaves(state) for shard in leaf.addressable_shards]
@@ -134,7 +155,7 @@ def outcomes():
         command = [sys.executable, "-c", PROGRAM, json.dumps(meshes)]
         result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
         assert result.returncode == 0, result.stderr[-3000:]
-        return json.loads(result.stdout)
+        return json.loads(result.stdout.splitlines()[-1])
 
     return run({"one": {}}, 1) | run(MESHES, DEVICES)
 
@@ -166,6 +187,20 @@ def test_every_device_holds_what_the_table_says(outcomes, name):
     shards = len(outcome["held"]) // MESHES.get(name, {}).get("tensor", 1)
     assert batch.split() == ["batch", "data,", "fsdp", "16", "rows", f"{16 // shards}", "rows"]
     assert whole.split()[-2] == f"{share - counted:,}"
+
+
+@pytest.mark.parametrize("name", ["fsdp", "both", "fsdp and tensor"])
+def test_parameters_are_gathered_and_activations_are_not(outcomes, name):
+    """Those have 64 latents between their rows and their channels."""
+    gathered = outcomes[name]["gathered"]
+    assert gathered and not [shape for shape in gathered if 64 in shape[1:-1]]
+
+
+def test_a_run_is_loaded_as_it_was_trained_where_the_devices_suffice(outcomes):
+    own, split, whole, elsewhere = outcomes["both"]["loaded"]
+    one = {"fsdp": 1, "sequence": 1, "tensor": 1}
+    assert own == {"data": 2, "fsdp": 4, "sequence": 1, "tensor": 1} and elsewhere == {"data": 8, **one}
+    assert split and set(split) == {1 / 4} and set(whole) == {1}
 
 
 def test_a_state_eight_times_larger_than_a_share_is_split_evenly(outcomes):
@@ -234,6 +269,65 @@ def test_heads_and_hidden_units_are_split_over_tensor():
     ):
         assert _hidden_axis(path, shape, 4) is None
     assert _hidden_axis(("query", "kernel"), (8, 16), 1) is None
+
+
+@dataclasses.dataclass(frozen=True)
+class StandIn:
+    """What a mesh looks at of a device."""
+
+    id: int
+    platform: str
+    device_kind: str
+    slice_index: int
+    coords: tuple[int, ...] = (0, 0, 0)
+    core_on_chip: int = 0
+    process_index: int = 0
+    client: None = None
+
+
+def gpus(*machines):
+    slices = [machine for machine, number in enumerate(machines) for _ in range(number)]
+    return [StandIn(i, "gpu", "NVIDIA H100 80GB HBM3", index) for i, index in enumerate(slices)]
+
+
+def tpus(kind, shape, slices=1):
+    places = list(np.ndindex(*shape[::-1]))
+    chips = [(index, place[::-1]) for index in range(slices) for place in places]
+    return [StandIn(i, "tpu", kind, index, place) for i, (index, place) in enumerate(chips)]
+
+
+@pytest.mark.parametrize(
+    ("devices", "sizes", "over"),
+    [
+        (gpus(8, 8), (16, 1, 1, 1), (2, 1)),
+        (gpus(8, 8), (2, 8, 1, 1), (2, 1)),
+        (gpus(8, 8), (1, 16, 1, 1), (1, 2)),
+        (gpus(4, 4, 4, 4), (2, 4, 1, 2), (2, 2)),
+        (tpus("TPU v5 lite", (4, 4, 1), slices=2), (32, 1, 1, 1), (2, 1)),
+        (tpus("TPU v5 lite", (4, 4, 1), slices=2), (4, 4, 2, 1), (2, 1)),
+        (tpus("TPU v6 lite", (16, 16, 1)), (32, 8, 1, 1), (1, 1)),
+        (tpus("TPU v6 lite", (4, 4, 1)), (8, 1, 2, 1), (1, 1)),
+        (tpus("TPU v5", (4, 4, 4)), (8, 8, 1, 1), (1, 1)),
+    ],
+)
+def test_slices_are_joined_along_data_and_then_fsdp(devices, sizes, over):
+    mesh = arranged(sizes, devices)
+    assert mesh.shape == sizes and set(mesh.flat) == set(devices)
+    slices = np.vectorize(lambda device: device.slice_index)(mesh)
+    crossed = [(np.diff(slices, axis=axis) != 0).sum(axis).max(initial=0) for axis in range(4)]
+    assert crossed == [over[0] - 1, over[1] - 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("devices", "sizes", "said"),
+    [
+        (gpus(8, 8), (1, 1, 1, 16), "multiple of 2, and smaller config.mesh.sequence and config.mesh.tensor"),
+        (gpus(8, 4), (12, 1, 1, 1), "slices .or machines. of 4, 8 devices make no mesh: expected as many in each"),
+    ],
+)
+def test_slices_that_make_no_mesh(devices, sizes, said):
+    with pytest.raises(ConfigError, match=said):
+        arranged(sizes, devices)
 
 
 def test_mesh_that_does_not_cover_the_devices():
