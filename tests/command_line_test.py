@@ -34,7 +34,7 @@ TABLE = [
     (("main", "--config=configs/svq_prior.py"), "config.init_from is empty: expected the folder of a run"),
     (("main", "--config=configs/svq_prior.py", "--config.init_from=nowhere"), "nowhere is not a run folder"),
     (("generate", "--workdir=/nowhere"), "/nowhere is not a run folder"),
-    (("generate", "--workdir=/nowhere", "--temperature=0"), "temperature=0: expected more than 0"),
+    (("generate", "--workdir=/nowhere", "--temperature=0"), "temperature=0: expected 1e-6 to 1e6"),
     (("generate", "--workdir=/nowhere", "--temperature=-1", "--top_p=1.5"), "top_p=1.5: expected more than 0 and at"),
     (("generate", "--workdir=/nowhere", "--top_p=0"), "top_p=0.0: expected more than 0 and at most 1"),
     (("generate", "--workdir=/nowhere", "--num=0"), "num=0: expected at least 1"),
