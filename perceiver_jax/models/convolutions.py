@@ -156,7 +156,7 @@ def convolve_by_products(
     images: Images, kernel: Float[Array, "down across channels features"], low: tuple[int, int]
 ) -> Float[Array, "batch height width features"]:
     """Stride 1 and as many places as before: sum of images[y + i - low[0], x + j - low[1]] @ kernel[i, j]."""
-    axes = batch_axes(len(images))
+    axes = batch_axes(images.shape[0])
     return _on_mesh(functools.partial(_convolved, low), axes, (P(axes), P()), P(axes))(images, kernel)
 
 
@@ -177,7 +177,7 @@ def _forward(images: Array, kernel: Array, low: tuple[int, int]) -> tuple[Array,
 
 
 def _backward(low: tuple[int, int], kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    axes = batch_axes(len(gradient))
+    axes = batch_axes(gradient.shape[0])
     of_device = functools.partial(_gradients, low, axes)
     return _on_mesh(of_device, axes, (P(axes), P(), P(axes)), (P(axes), P()))(*kept, gradient)
 

@@ -15,7 +15,7 @@ from perceiver_jax.models.target import batch_axes
 
 def by_example(activations: Shaped[Array, "batch *rest"]) -> Shaped[Array, "batch *rest"]:
     """The same, with the batch split over the ambient mesh; as they come without one or where it does not divide."""
-    axes = batch_axes(len(activations))
+    axes = batch_axes(activations.shape[0])
     if not axes:
         return activations
     rest = (P.UNCONSTRAINED,) * (activations.ndim - 1)
