@@ -49,7 +49,7 @@ def _of_autoencoder(run: experiment.Run, split: str, source: Any) -> dict[str, A
     told = svq_evaluation.told_by_codes(rows["indices"], rows["masks"], batch)
     sets = {"image": batch["image"][:NUM], "reconstruction": np.asarray(as_pixels(rows["recon"][:NUM]))}
     if run.config["model"]["quantize"] == "vq":  # a mixture of prototypes is not made of codes
-        sets["unigram"] = Coder(run).decode(svq_evaluation.from_unigrams(rows["indices"], NUM))
+        sets["unigram"] = Coder(run).decode(svq_evaluation.from_unigrams(rows["indices"], len(sets["image"])))
     return told | _judged(source, sets)
 
 

@@ -6,7 +6,7 @@ RUN is one of configs/svq_prior.py, and all that is needed. RUN/generated/CHECKP
 seed and i, whatever --num is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -36,16 +36,10 @@ def main(argv: Sequence[str]) -> None:
     generator = generation.Generator.from_run(workdir, CHECKPOINT.value)
     made = generator.generate(NUM.value, **how, batch_size=BATCH_SIZE.value)
     step = generator.run.step
-    folder = Path(OUTPUT_DIR.value) if OUTPUT_DIR.value else workdir / "generated" / folder_name(step, how)
+    folder = Path(OUTPUT_DIR.value) if OUTPUT_DIR.value else workdir / "generated" / generation.folder_name(step, how)
     record = {"run": str(workdir), "step": step, **how, "batch_size": BATCH_SIZE.value}
     for file in generated.write(folder.absolute(), made.images, made.codes, record):
         print(f"written: {file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file}")
-
-
-def folder_name(step: int, how: Mapping[str, float | None]) -> str:
-    """Each value with all its digits: other values have another folder."""
-    given = [f"{name.replace('_', '')}{value}" for name, value in how.items() if value is not None]
-    return "-".join([f"{step:08d}", *given])
 
 
 def run() -> None:

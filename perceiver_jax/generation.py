@@ -5,6 +5,7 @@ Image i follows from the seed and i alone: whatever is asked, batches have the s
 """
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -80,6 +81,12 @@ class Generator:
             return self.run.task.generate(variables, keys, temperature=temperature, top_k=top_k, top_p=top_p)
 
         return jax.jit(draw, static_argnums=(3, 4))
+
+
+def folder_name(step: int, how: Mapping[str, float | None]) -> str:
+    """Each value with all its digits: other values have another folder."""
+    given = [f"{name.replace('_', '')}{value}" for name, value in how.items() if value is not None]
+    return "-".join([f"{step:08d}", *given])
 
 
 def check(num: int, temperature: float, top_k: int | None, top_p: float | None, batch_size: int = 1) -> None:

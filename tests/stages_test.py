@@ -17,8 +17,7 @@ from perceiver_jax import experiment, stages
 from perceiver_jax.coding import Coder
 from perceiver_jax.data import codes
 from perceiver_jax.errors import ConfigError
-from perceiver_jax.generate import folder_name
-from perceiver_jax.generation import Generator
+from perceiver_jax.generation import Generator, folder_name
 from perceiver_jax.models.slot_autoencoder import as_pixels
 from perceiver_jax.reports import codes as codes_report
 from perceiver_jax.tasks.code_prior import FROZEN
