@@ -78,10 +78,10 @@ def outcome(mesh):
     shares = shares_of(state)
     step = make_train_step(t.task, t.optimizer, t.schedule, seed=0, ema_decay=0.9, micro_batches=2)
     step = jit_train_step(step, abstract_state(make, t.mesh), t.mesh)
-    losses = []
+    losses, hlo = [], ""
     with jax.set_mesh(t.mesh), train_batches(t.source, Plan(64, 16), start_step=0, num_steps=12) as batches:
         for batch in batches:
-            if not losses:  # compiled once for both
+            if "fsdp" in mesh and not losses:
                 hlo = step.lower(state, put_batch(batch, t.mesh)).compile().as_text()
             state, report = step(state, put_batch(batch, t.mesh))
             losses.append(report.stats["loss"].value())
